@@ -17,8 +17,8 @@ type Block struct {
 type span struct {
 	timestamp int64
 	start     uint32
-	keyLen    int32 // -1: null
-	valueLen  int32 // -1: null
+	keyLen    int32  // -1: null
+	valueLen  int32  // -1: null
 	headerLen uint32 // 0: none
 }
 
