@@ -1,0 +1,430 @@
+// Package state keeps what a topology remembers: typed stores, one per task, over one Pebble database per
+// application instance.
+//
+// A store answers from a cache that it writes to in epochs: what an epoch puts can be taken back until the
+// epoch commits, and only committed content goes to Pebble, in the background, in one sorted batch per task
+// together with the changelog position it reflects. The changelog is the truth and Pebble a copy of it: it
+// is never synced, may lose its last batches in a crash, and may be deleted between two runs.
+//
+// The reading order is keyvalue.go (a record's way), cache.go (the two slots), task.go (epoch, flush, trim),
+// db.go, gate.go (when the disk is full), layout.go (the bytes).
+package state
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Options are a database's settings; the zero value is a good one.
+type Options struct {
+	// FS is where the files lie; nil: the operating system's file system.
+	FS vfs.FS
+	// CacheBytes bounds the cached entries of all stores together; 0: 128 MiB. Entries of the open epoch, and
+	// those Pebble does not have yet, cannot be evicted and may exceed it. Pebble's block cache takes up to a
+	// quarter as much again.
+	CacheBytes int64
+	// FlushBytes is how much committed content may wait for its flush, over all tasks; 0: 64 MiB. It is
+	// never more than half of CacheBytes.
+	FlushBytes int64
+	// FlushInterval is how long committed content may wait for its flush; 0: 30 s. A restart after a crash
+	// reads as much of the changelog again.
+	FlushInterval time.Duration
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
+	// Logger gets Pebble's messages; nil: none.
+	Logger *slog.Logger
+}
+
+const (
+	defaultCacheBytes    = 128 << 20
+	defaultFlushBytes    = 64 << 20
+	defaultFlushInterval = 30 * time.Second
+)
+
+// DB is an application instance's state. Its methods may be called concurrently; tasks and their stores
+// belong to one goroutine at a time each.
+type DB struct {
+	dir    string
+	opts   Options
+	logger *slog.Logger
+	gate   *gate
+	pebble *pebble.DB
+
+	cacheBytes  atomic.Int64 // in the caches of all tasks
+	unflushed   atomic.Int64 // about how much of it is committed and not yet handed to the flusher
+	flushing    atomic.Int64 // bytes handed to the flusher and not yet in Pebble
+	openTasks   atomic.Int64
+	poisoned    atomic.Bool // a panic left Pebble's locks in an unknown state
+	flushTurn   chan struct{}
+	background  sync.WaitGroup
+	failed      chan struct{}
+	failure     atomic.Pointer[error]
+	failureOnce sync.Once
+	closeOnce   sync.Once
+	closeErr    error
+
+	mu      sync.Mutex
+	tasks   map[string]bool
+	catalog map[storeName]uint32
+	lastID  uint32
+}
+
+type storeName struct{ task, store string }
+
+// Open opens the database in dir, or makes one. The directory is locked while it is open.
+func Open(dir string, o Options) (*DB, error) {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.CacheBytes == 0 {
+		o.CacheBytes = defaultCacheBytes
+	}
+	if o.FlushBytes == 0 {
+		o.FlushBytes = defaultFlushBytes
+	}
+	o.FlushBytes = min(o.FlushBytes, o.CacheBytes/2)
+	if o.FlushInterval == 0 {
+		o.FlushInterval = defaultFlushInterval
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	db := &DB{
+		dir:       dir,
+		opts:      o,
+		logger:    o.Logger,
+		flushTurn: make(chan struct{}, 1),
+		failed:    make(chan struct{}),
+		tasks:     make(map[string]bool),
+		catalog:   make(map[storeName]uint32),
+	}
+	db.gate = newGate(o.FS, db.fail)
+	if err := db.open(); err != nil {
+		db.fail(fmt.Errorf("open: %w", err)) // unless the gate has seen the cause, which Pebble may not pass on
+		return nil, db.Close()
+	}
+	return db, nil
+}
+
+func (db *DB) open() (err error) {
+	defer db.recovered(&err)
+	if err := db.gate.MkdirAll(db.dir, 0o755); err != nil {
+		return err
+	}
+	cache := pebble.NewCache(max(db.opts.CacheBytes/4, minBlockCache))
+	defer cache.Unref() // Pebble holds its own reference
+	if db.pebble, err = pebble.Open(db.dir, db.pebbleOptions(cache)); err != nil {
+		return err
+	}
+	if err := db.checkVersion(); err != nil {
+		return err
+	}
+	return db.loadCatalog()
+}
+
+const (
+	minBlockCache = 4 << 20
+	// memTableBytes is the size of Pebble's write buffer. Batches of half of it and more do not go through
+	// one: they are kept as they are until they are written as a table.
+	memTableBytes = 16 << 20
+	// maxMemTables bounds what waits to become a table, in memtables; a batch of FlushBytes must fit.
+	maxMemTables = 6
+	bloomBits    = 10
+)
+
+func (db *DB) pebbleOptions(cache *pebble.Cache) *pebble.Options {
+	logger := pebbleLogger{db.logger, db.fail}
+	o := &pebble.Options{
+		FS:                          db.gate,
+		Cache:                       cache,
+		FormatMajorVersion:          pebble.FormatTableFormatV6,
+		Logger:                      logger,
+		EventListener:               &pebble.EventListener{BackgroundError: logger.backgroundError},
+		MemTableSize:                memTableBytes,
+		MemTableStopWritesThreshold: maxMemTables,
+		MaxOpenFiles:                500,
+	}
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
+	}
+	return o
+}
+
+func (db *DB) checkVersion() error {
+	v, closer, err := db.pebble.Get(versionKey())
+	switch {
+	case err == nil:
+		defer func() { _ = closer.Close() }() // releases a block of the cache: it has no error to tell
+		if len(v) != 1 || v[0] != layoutVersion {
+			return fmt.Errorf("%w: layout %x, this program knows %d; move the directory away or delete it: "+
+				"the stores will be restored from their changelogs", ErrVersion, v, layoutVersion)
+		}
+		return nil
+	case !errors.Is(err, pebble.ErrNotFound):
+		return err
+	}
+	it, err := db.pebble.NewIter(nil)
+	if err != nil {
+		return err
+	}
+	used := it.First()
+	if err := it.Close(); err != nil {
+		return err
+	}
+	if used {
+		return fmt.Errorf("%w: the directory holds a Pebble database that is not a Moldau state; choose another directory", ErrVersion)
+	}
+	return db.pebble.Set(versionKey(), []byte{layoutVersion}, pebble.NoSync)
+}
+
+func (db *DB) loadCatalog() error {
+	prefix := append(appendID(nil, metaID), kindID)
+	it, err := db.pebble.NewIter(&pebble.IterOptions{
+		LowerBound: prefix,
+		UpperBound: append(appendID(nil, metaID), kindID+1),
+	})
+	if err != nil {
+		return err
+	}
+	for it.First(); it.Valid() && err == nil; it.Next() {
+		var n storeName
+		if n.task, n.store, err = parseCatalogKey(it.Key()[len(prefix):]); err != nil {
+			break
+		}
+		if v := it.Value(); len(v) != idLen {
+			err = fmt.Errorf("%w: id of store %s of task %s has %d bytes", ErrCorrupt, n.store, n.task, len(v))
+		} else {
+			id := binary.BigEndian.Uint32(v)
+			db.catalog[n] = id
+			db.lastID = max(db.lastID, id)
+		}
+	}
+	return errors.Join(err, it.Error(), it.Close())
+}
+
+// storeID returns the store's id; a new store gets one.
+func (db *DB) storeID(n storeName) (uint32, error) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if id, ok := db.catalog[n]; ok {
+		return id, nil
+	}
+	if db.lastID >= maxID {
+		return 0, fmt.Errorf("state: %s has no id left for store %s of task %s; delete the directory: the stores will be restored", db.dir, n.store, n.task)
+	}
+	id := db.lastID + 1
+	b := db.pebble.NewBatch()
+	if err := b.Set(catalogKey(n.task, n.store), appendID(nil, id), nil); err != nil {
+		return 0, errors.Join(err, b.Close())
+	}
+	if err := db.apply(b); err != nil {
+		return 0, err
+	}
+	db.catalog[n], db.lastID = id, id
+	return id, nil
+}
+
+// Failed is closed when the database can no longer write; Err then says why. It happens once, and for good:
+// the application must stop. Reads may go on failing or not.
+func (db *DB) Failed() <-chan struct{} { return db.failed }
+
+// Err returns the error that made the database fail, or nil. A full disk is recognised by
+// errors.Is(err, syscall.ENOSPC).
+func (db *DB) Err() error {
+	if err := db.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// fail stops all writing, with the first error it is called with.
+func (db *DB) fail(err error) {
+	db.failureOnce.Do(func() {
+		err = fmt.Errorf("state: %s: %w", db.dir, err)
+		db.gate.shutOff(err)
+		db.failure.Store(&err)
+		close(db.failed)
+	})
+}
+
+// recovered makes an error of a panic of Pebble's. It panics where a WAL cannot be written, among others,
+// and leaves locks behind.
+func (db *DB) recovered(err *error) {
+	if p := recover(); p != nil {
+		db.poisoned.Store(true)
+		*err = fatalError("panic: %v", []any{p})
+		db.logger.Error("panic in Pebble", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		db.fail(*err)
+	}
+}
+
+// apply writes the batch and takes it over. It returns without waiting any longer once the database has
+// failed: Pebble may then wait for ever for a flush that cannot succeed.
+func (db *DB) apply(b *pebble.Batch) error {
+	if err := db.Err(); err != nil {
+		return errors.Join(err, b.Close())
+	}
+	done := make(chan struct{})
+	db.background.Go(func() {
+		defer close(done)
+		db.write(b)
+	})
+	select {
+	case <-done:
+	case <-db.failed:
+	}
+	return db.Err()
+}
+
+// write applies the batch. An error is the database's failure.
+func (db *DB) write(b *pebble.Batch) {
+	err := func() (err error) {
+		defer db.recovered(&err)
+		return errors.Join(db.pebble.Apply(b, pebble.NoSync), b.Close())
+	}()
+	if err != nil {
+		db.fail(fmt.Errorf("write batch: %w", err))
+	}
+}
+
+// flush is what one task hands to the background. It is complete when done is closed, whether it was
+// written or the database failed.
+type flush struct {
+	rows      []*rows
+	positions []storedPosition
+	after     *flush // must be written before; nil if there is none
+	bytes     int64
+	done      chan struct{}
+}
+
+type storedPosition struct {
+	store *storeBase
+	id    uint32
+	at    Position
+}
+
+// run writes the flush. One runs at a time, so that their batches do not add up in memory.
+func (f *flush) run(db *DB) {
+	defer close(f.done)
+	defer db.flushing.Add(-f.bytes)
+	if f.after != nil {
+		<-f.after.done
+		f.after = nil
+	}
+	select {
+	case db.flushTurn <- struct{}{}:
+		defer func() { <-db.flushTurn }()
+	case <-db.failed:
+	}
+	if db.Err() != nil {
+		return
+	}
+	size := positionLen
+	for _, r := range f.rows {
+		size += r.batchBytes()
+	}
+	b := db.pebble.NewBatchWithSize(size)
+	if err := f.fill(b); err != nil {
+		db.fail(fmt.Errorf("gather batch: %w", errors.Join(err, b.Close())))
+		return
+	}
+	f.rows = nil // the batch has its own copy
+	db.write(b)
+}
+
+func (f *flush) fill(b *pebble.Batch) error {
+	for _, r := range f.rows {
+		if err := r.appendTo(b); err != nil {
+			return err
+		}
+	}
+	for _, p := range f.positions {
+		if err := b.Set(positionKey(p.id), appendPosition(nil, p.at), nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// closePatience is how long Close waits for a Pebble that has failed. It may hold its own locks for ever.
+const closePatience = time.Second
+
+// Close ends the database. Flushes that were started are waited for, nothing else is flushed. It returns
+// the error of a failed database, and does not hang on it. Tasks must be closed, or at least unused.
+func (db *DB) Close() error {
+	db.closeOnce.Do(func() { db.closeErr = db.close() })
+	return db.closeErr
+}
+
+func (db *DB) close() error {
+	written := make(chan struct{})
+	go func() {
+		db.background.Wait()
+		close(written)
+	}()
+	select {
+	case <-written:
+	case <-db.failed:
+	}
+	var err error
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		if db.pebble != nil && !db.poisoned.Load() {
+			defer db.recovered(&err)
+			err = db.pebble.Close()
+		}
+	}()
+	select {
+	case <-closed:
+	case <-db.failed:
+		close(db.gate.closing)
+		patience, cancel := context.WithTimeout(context.Background(), closePatience)
+		defer cancel()
+		select {
+		case <-closed:
+		case <-patience.Done():
+			db.logger.Warn("Pebble did not close; it is left behind", "dir", db.dir)
+			return errors.Join(db.Err(), db.gate.unlock())
+		}
+	}
+	if failure := db.Err(); failure != nil {
+		return errors.Join(failure, db.gate.unlock())
+	}
+	if err != nil {
+		err = fmt.Errorf("state: close %s: %w", db.dir, err)
+	}
+	return errors.Join(err, db.gate.unlock())
+}
+
+// Task opens the named task's part, such as "word-count/3". A task is open once at a time.
+func (db *DB) Task(name string) (*Task, error) {
+	if len(name) > maxTaskName {
+		return nil, fmt.Errorf("state: task name of %d bytes is longer than %d", len(name), maxTaskName)
+	}
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if db.tasks[name] {
+		return nil, fmt.Errorf("state: task %s is open already", name)
+	}
+	if err := db.Err(); err != nil {
+		return nil, err
+	}
+	db.tasks[name] = true
+	db.openTasks.Add(1)
+	return &Task{db: db, name: name}, nil
+}
