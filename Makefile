@@ -1,0 +1,24 @@
+# Nothing here is needed to use Moldau: the go command builds and tests it.
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\): *## */\1	/p' Makefile
+
+test:  ## all tests, as the README says
+	go test ./...
+
+race:  ## the concurrent packages under the race detector
+	.ci/run race
+
+lint:  ## vet, staticcheck, gofmt
+	.ci/run vet staticcheck format
+
+bench:  ## every Go benchmark
+	go test -run '^$$' -bench . -benchmem ./...
+
+fuzz:  ## each fuzz target for a minute
+	FUZZTIME=1m .ci/run fuzz
+
+ci:  ## all that must hold before a change is in
+	.ci/run
+
+.PHONY: help test race lint bench fuzz ci
