@@ -31,7 +31,10 @@ func NewKeyValue[K, V any](name string, k serde.Serde[K], v serde.Serde[V]) KeyV
 	return KeyValue[K, V]{name, k, v}
 }
 
+// Name is the store's name, which its changelog topic has too.
 func (h KeyValue[K, V]) Name() string { return h.name }
+
+// Kind says what sort of store it is, for messages.
 func (h KeyValue[K, V]) Kind() string { return "key-value store" }
 
 // Serdes returns the serdes the handle was declared with; they are nil if it was declared without.
