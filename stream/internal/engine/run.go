@@ -1,0 +1,532 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/moldau-io/moldau/log"
+	"github.com/moldau-io/moldau/stream/internal/graph"
+)
+
+// RunConfig is how an Engine is run. All fields are set.
+type RunConfig struct {
+	Workers        int
+	CommitInterval time.Duration
+	MaxEpochBytes  int64
+	StopTimeout    time.Duration
+}
+
+// Runner runs an Engine: workers process, a poller fetches, and the goroutine of Run, the coordinator,
+// owns the engine and decides when the epoch ends.
+//
+// A task is processed by one worker at a time and changes hands under mu, between two records. While
+// paused is set no worker takes a task, and once running is 0 the coordinator may touch them all.
+type Runner struct {
+	e   *Engine
+	cfg RunConfig
+
+	stop   atomic.Bool   // asks tasks to return after the record at hand
+	events chan event    // from the poller, one at a time
+	wake   chan struct{} // tells the coordinator to look again; holds one
+	quiet  chan struct{} // running became 0; holds one
+	ended  chan struct{} // closed when Run returns
+
+	polls      sync.WaitGroup
+	cancelPoll context.CancelFunc
+
+	mu      sync.Mutex
+	work    sync.Cond // there is a task to take, or none will be
+	ready   []*Slot
+	running int
+	paused  bool
+	closed  bool
+	err     error // the first failure of a worker or the poller
+	waiters []chan struct{}
+}
+
+// queue is what a Runner keeps for a task, under Runner.mu.
+type queue struct {
+	inbox   []log.Fetched
+	load    map[log.TopicPartition]int // bytes fetched and not yet processed
+	held    map[log.TopicPartition]bool
+	listed  bool // in ready
+	running bool
+}
+
+// event is what the poller leaves to the coordinator; done is closed when the poller may go on.
+type event struct {
+	event log.Event
+	done  chan struct{}
+}
+
+const (
+	// slice is how many records a worker processes before it looks for another task.
+	slice = 4096
+	// heldBytes of one partition wait in memory before its fetching is paused, until half is processed.
+	heldBytes = 4 << 20
+	// flushOnStop is how long a clean stop may write state to Pebble once the epoch is committed. It only
+	// spares the next start the work of restoring.
+	flushOnStop = 700 * time.Millisecond
+	// warnEvery is how often a function that holds up the epoch is named.
+	warnEvery = 10 * time.Second
+)
+
+// NewRunner prepares a run of e.
+func NewRunner(e *Engine, cfg RunConfig) *Runner {
+	r := &Runner{e: e, cfg: cfg, events: make(chan event), wake: make(chan struct{}, 1), quiet: make(chan struct{}, 1), ended: make(chan struct{})}
+	r.work.L = &r.mu
+	return r
+}
+
+// Run processes until ctx is done, then commits and returns nil, or until something fails.
+func (r *Runner) Run(ctx context.Context) error {
+	defer close(r.ended)
+	var workers sync.WaitGroup
+	for range r.cfg.Workers {
+		workers.Go(r.worker)
+	}
+	r.startPolling()
+	err := r.coordinate(ctx)
+	r.stopPolling()
+	r.mu.Lock()
+	r.closed = true
+	stuck := r.running > 0
+	r.work.Broadcast()
+	r.mu.Unlock()
+	if !stuck { // else the user's function has not returned: its goroutine is left behind
+		workers.Wait()
+	}
+	return err
+}
+
+// WaitIdle returns when every input is read to its end, and all that was processed is committed.
+func (r *Runner) WaitIdle(ctx context.Context) error {
+	c := make(chan struct{})
+	r.mu.Lock()
+	r.waiters = append(r.waiters, c)
+	r.mu.Unlock()
+	r.poke()
+	select {
+	case <-c:
+		return nil
+	case <-r.ended:
+		return ErrStopped
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// ErrStopped says that the run has ended.
+var ErrStopped = errors.New("the application has stopped")
+
+func (r *Runner) poke() { signal(r.wake) }
+
+// signal sends to a channel that holds one, unless it does.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func (r *Runner) fail(err error) {
+	r.mu.Lock()
+	if r.err == nil {
+		r.err = err
+	}
+	r.paused = true
+	r.mu.Unlock()
+	r.stop.Store(true)
+	r.poke()
+}
+
+func (r *Runner) failure() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
+
+// worker takes tasks that have something to do, one after another.
+func (r *Runner) worker() {
+	for {
+		s := r.take()
+		if s == nil {
+			return
+		}
+		_, more, err := s.Task.Run(slice, &r.stop)
+		if err == nil && !more {
+			// Whoever reads what this task wrote may have nothing else to do.
+			err = s.Task.FlushOutputs()
+		}
+		if err != nil {
+			r.fail(err)
+		}
+		r.putBack(s, more)
+	}
+}
+
+// take waits for a task; nil means that there will be none.
+func (r *Runner) take() *Slot {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for !r.closed && (r.paused || len(r.ready) == 0) {
+		r.work.Wait()
+	}
+	if r.closed {
+		return nil
+	}
+	s := r.ready[0]
+	r.ready = r.ready[1:]
+	s.queue.listed, s.queue.running = false, true
+	r.running++
+	for _, f := range s.queue.inbox {
+		s.Task.Deliver(f)
+	}
+	s.queue.inbox = s.queue.inbox[:0]
+	return s
+}
+
+func (r *Runner) putBack(s *Slot, more bool) {
+	var resume []log.TopicPartition
+	r.mu.Lock()
+	q := &s.queue
+	q.running = false
+	for tp := range q.load {
+		q.load[tp] = s.Task.Queued(tp)
+	}
+	for _, f := range q.inbox {
+		q.load[f.Partition] += f.Records.Bytes()
+	}
+	for tp := range q.held {
+		if q.load[tp] < heldBytes/2 {
+			delete(q.held, tp)
+			resume = append(resume, tp)
+		}
+	}
+	if more || len(q.inbox) > 0 {
+		r.list(s)
+	}
+	r.running--
+	if r.running == 0 {
+		signal(r.quiet)
+	}
+	idle := r.running == 0 && len(r.ready) == 0
+	r.mu.Unlock()
+	if len(resume) > 0 {
+		r.e.Member().Resume(resume)
+	}
+	if idle || r.e.Appended() >= r.cfg.MaxEpochBytes {
+		r.poke()
+	}
+}
+
+// list makes a task available to workers. mu is held.
+func (r *Runner) list(s *Slot) {
+	if s.queue.listed || s.queue.running {
+		return
+	}
+	s.queue.listed = true
+	r.ready = append(r.ready, s)
+	r.work.Signal()
+}
+
+func (r *Runner) startPolling() {
+	ctx, cancel := context.WithCancel(context.Background())
+	r.cancelPoll = cancel
+	r.polls.Go(func() { r.poll(ctx) })
+}
+
+func (r *Runner) stopPolling() {
+	r.cancelPoll()
+	r.polls.Wait()
+}
+
+func (r *Runner) poll(ctx context.Context) {
+	for {
+		ev, err := r.e.Member().Next(ctx)
+		if err != nil {
+			if ctx.Err() == nil {
+				r.fail(fmt.Errorf("read input: %w", err))
+			}
+			return
+		}
+		if f, ok := ev.(log.Fetched); ok {
+			r.deliver(f)
+			continue
+		}
+		x := event{ev, make(chan struct{})}
+		select {
+		case r.events <- x:
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-x.done:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// deliver puts fetched records into their task's inbox.
+func (r *Runner) deliver(f log.Fetched) {
+	hold := false
+	r.mu.Lock()
+	s := r.e.Slot(f.Partition)
+	q := &s.queue
+	if q.load == nil {
+		q.load, q.held = map[log.TopicPartition]int{}, map[log.TopicPartition]bool{}
+	}
+	q.inbox = append(q.inbox, f)
+	q.load[f.Partition] += f.Records.Bytes()
+	if q.load[f.Partition] >= heldBytes && !q.held[f.Partition] {
+		q.held[f.Partition], hold = true, true
+	}
+	r.list(s)
+	r.mu.Unlock()
+	if hold {
+		r.e.Member().Pause([]log.TopicPartition{f.Partition})
+	}
+}
+
+// barrier waits until no task runs. Once ctx is done it waits for StopTimeout more at most, and then fails,
+// naming the function that has not returned.
+func (r *Runner) barrier(ctx context.Context) error {
+	r.stop.Store(true)
+	r.mu.Lock()
+	r.paused = true
+	r.mu.Unlock()
+	warn := time.NewTicker(warnEvery)
+	defer warn.Stop()
+	done := ctx.Done()
+	var expired <-chan time.Time
+	for began := time.Now(); ; {
+		n := r.busy()
+		if n == nil {
+			return nil
+		}
+		select {
+		case <-r.quiet:
+		case <-warn.C:
+			r.e.cfg.Logger.Warn("waiting for a function to return, so that the epoch can end",
+				"operator", n.Name, "op", n.Op, "at", n.At, "for", time.Since(began).Round(time.Second))
+		case <-done:
+			done = nil
+			timer := time.NewTimer(r.cfg.StopTimeout)
+			defer timer.Stop()
+			expired = timer.C
+		case <-expired:
+			return fmt.Errorf("%s: %s %q: the function has not returned for %v, and the application cannot stop before it does: the epoch is aborted",
+				n.At, n.Op, n.Name, time.Since(began).Round(time.Millisecond))
+		}
+	}
+}
+
+// busy is the operator at which a running task is, nil if none runs.
+func (r *Runner) busy() *graph.Node {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.running == 0 {
+		return nil
+	}
+	for _, s := range r.e.slots {
+		if s.queue.running {
+			return s.Task.Running()
+		}
+	}
+	return nil
+}
+
+// release lets workers go on after a barrier.
+func (r *Runner) release() {
+	r.stop.Store(false)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err != nil {
+		return
+	}
+	r.paused = false
+	r.work.Broadcast()
+}
+
+// coordinate is the life of a run.
+func (r *Runner) coordinate(ctx context.Context) error {
+	p := pace{interval: r.cfg.CommitInterval, start: time.Now()}
+	timer := time.NewTimer(r.cfg.CommitInterval)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return r.shutDown(ctx)
+		case <-r.e.StateFailed():
+			return r.abandon(fmt.Errorf("write state: %w", r.e.StateErr()))
+		case ev := <-r.events:
+			if err := r.handle(ctx, ev); err != nil {
+				return r.abandon(err)
+			}
+		case <-timer.C:
+		case <-r.wake:
+		}
+		if err := r.failure(); err != nil {
+			return r.abandon(err)
+		}
+		idle, dirty := r.idle()
+		if now := time.Now(); p.due(now, idle, dirty) || r.e.Appended() >= r.cfg.MaxEpochBytes {
+			if err := r.commit(ctx); err != nil {
+				return err
+			}
+			p.committed(now, time.Now())
+			idle, dirty = r.idle()
+		}
+		if idle && !dirty {
+			r.wakeWaiters()
+			p.start = time.Now()
+		}
+		timer.Reset(p.wait(time.Now(), idle))
+	}
+}
+
+// pace decides when an epoch ends by time. It is arithmetic only.
+type pace struct {
+	interval time.Duration
+	start    time.Time     // of the epoch
+	last     time.Duration // how long the last commit took
+}
+
+func (p *pace) committed(began, now time.Time) { p.start, p.last = now, now.Sub(began) }
+
+// end is when the epoch ends. One that has nothing left to do ends early, but not so early that commits
+// take more than a fifth of the time.
+func (p *pace) end(idle bool) time.Time {
+	d := p.interval
+	if idle {
+		d = min(4*p.last, d)
+	}
+	return p.start.Add(d)
+}
+
+func (p *pace) due(now time.Time, idle, dirty bool) bool {
+	return (dirty || !idle) && !now.Before(p.end(idle))
+}
+
+// wait is how long until the epoch is to be looked at again.
+func (p *pace) wait(now time.Time, idle bool) time.Duration {
+	return max(p.end(idle).Sub(now), time.Millisecond)
+}
+
+// idle reports whether nothing is left to process, and whether something is to be committed. The answer
+// holds until the next record arrives.
+func (r *Runner) idle() (idle, dirty bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.running > 0 || len(r.ready) > 0 {
+		return false, false
+	}
+	return r.e.Drained(), r.e.Dirty()
+}
+
+func (r *Runner) wakeWaiters() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.waiters {
+		close(c)
+	}
+	r.waiters = nil
+}
+
+// commit ends the epoch and lets the workers go on.
+func (r *Runner) commit(ctx context.Context) error {
+	if err := r.settle(ctx); err != nil {
+		return err
+	}
+	r.release()
+	return nil
+}
+
+// settle brings the tasks to a barrier and commits. After an error the epoch is aborted.
+func (r *Runner) settle(ctx context.Context) error {
+	if err := r.barrier(ctx); err != nil {
+		return r.e.giveUp(ctx, err)
+	}
+	if err := r.failure(); err != nil {
+		return r.e.giveUp(ctx, err)
+	}
+	ctx = context.WithoutCancel(ctx)
+	committed, err := r.e.Commit(ctx)
+	if err != nil || committed {
+		return err
+	}
+	r.stopPolling()
+	if err := r.e.Restart(ctx); err != nil {
+		return err
+	}
+	r.forget()
+	r.startPolling()
+	return nil
+}
+
+// forget drops what was fetched before tasks started again.
+func (r *Runner) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ready = nil
+	for _, s := range r.e.slots {
+		s.queue = queue{}
+	}
+}
+
+// handle deals with a change of what this instance owns. The poller waits for it, so Next is not under way.
+func (r *Runner) handle(ctx context.Context, ev event) error {
+	defer close(ev.done)
+	switch v := ev.event.(type) {
+	case log.Assigned:
+		if err := r.barrier(ctx); err != nil {
+			return err
+		}
+		if err := r.e.Assign(ctx, v.Partitions); err != nil {
+			return err
+		}
+	case log.Revoking:
+		if err := r.settle(ctx); err != nil {
+			return err
+		}
+		if err := r.e.Drop(v.Partitions); err != nil {
+			return err
+		}
+		r.e.Member().Done(v)
+	case log.Lost:
+		if err := r.barrier(ctx); err != nil {
+			return err
+		}
+		if err := r.e.Lose(ctx, v.Partitions); err != nil {
+			return err
+		}
+		r.forget()
+	}
+	r.release()
+	return nil
+}
+
+// shutDown commits what is done and leaves the rest to the next run.
+func (r *Runner) shutDown(ctx context.Context) error {
+	if err := r.settle(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushOnStop)
+	defer cancel()
+	return r.e.Flush(ctx)
+}
+
+// abandon aborts the epoch because of err, which it returns.
+func (r *Runner) abandon(err error) error {
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	if stuck := r.barrier(now); stuck != nil {
+		err = errors.Join(err, stuck)
+	}
+	return r.e.giveUp(now, err)
+}

@@ -1,0 +1,121 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/moldau-io/moldau/log"
+	"github.com/moldau-io/moldau/stream/internal/graph"
+)
+
+// resolveTopics finds the topics that must exist, decides how many partitions the application's own have,
+// and creates these.
+func (e *Engine) resolveTopics(ctx context.Context) error {
+	g := e.cfg.Plan.Graph
+	var names []string
+	users := map[string]*graph.Node{}
+	for _, n := range g.Nodes {
+		if n.Topic != nil && !n.Topic.Repartition && users[n.Topic.Name] == nil {
+			users[n.Topic.Name] = n
+			names = append(names, n.Topic.Name)
+		}
+	}
+	e.topics = map[string]log.TopicInfo{}
+	if err := e.describe(ctx, names, func(name string, err error) error {
+		n := users[name]
+		if errors.Is(err, log.ErrUnknownTopic) {
+			return fmt.Errorf("%s: %s: topic %q does not exist; create it before the application starts", n.At, n.Op, name)
+		}
+		return fmt.Errorf("%s: %s: topic %q: %w", n.At, n.Op, name, err)
+	}); err != nil {
+		return err
+	}
+	own, err := e.ownTopics()
+	if err != nil {
+		return err
+	}
+	if err := e.cfg.Broker.CreateTopics(ctx, own); err != nil {
+		return fmt.Errorf("create the application's topics: %w", err)
+	}
+	names = names[:0]
+	for _, spec := range own {
+		names = append(names, spec.Name)
+	}
+	return e.describe(ctx, names, func(name string, err error) error {
+		return fmt.Errorf("topic %q: %w", name, err)
+	})
+}
+
+func (e *Engine) describe(ctx context.Context, names []string, fault func(name string, err error) error) error {
+	infos, err := e.cfg.Broker.Topics(ctx, names)
+	if err != nil {
+		return fmt.Errorf("describe topics: %w", err)
+	}
+	var errs []error
+	for i, info := range infos {
+		if info.Err != nil {
+			errs = append(errs, fault(names[i], info.Err))
+			continue
+		}
+		e.topics[names[i]] = info
+	}
+	return errors.Join(errs...)
+}
+
+// ownTopics lists the repartition and changelog topics. A sub-topology has as many tasks as its largest
+// source topic has partitions; a repartition topic has as many partitions as whoever writes it has tasks,
+// unless it was given a number.
+func (e *Engine) ownTopics() ([]log.TopicSpec, error) {
+	g := e.cfg.Plan.Graph
+	e.tasks = make([]int32, len(g.Subs))
+	partitions := map[*graph.Topic]int32{}
+	var own []log.TopicSpec
+	for _, id := range g.Order {
+		sub := g.Subs[id]
+		for _, t := range sub.Sources() {
+			n := partitions[t]
+			if !t.Repartition {
+				n = e.topics[t.Name].Partitions
+			} else if n == 0 {
+				return nil, fmt.Errorf("%s: the number of partitions of repartition topic %s follows from itself, in a circle; give it one with Partitions",
+					t.Owner.At, t.Name)
+			}
+			e.tasks[id] = max(e.tasks[id], n)
+		}
+		for _, t := range sub.Sinks() {
+			if !t.Repartition {
+				continue
+			}
+			partitions[t] = t.Partitions
+			if t.Partitions == 0 {
+				partitions[t] = e.tasks[id]
+			}
+			own = append(own, log.TopicSpec{
+				Name:       t.FullName(e.cfg.Application),
+				Partitions: partitions[t],
+				Config:     map[string]string{"cleanup.policy": "delete", "retention.ms": "-1"},
+			})
+		}
+		for _, s := range sub.Stores() {
+			own = append(own, log.TopicSpec{
+				Name:       s.Changelog(e.cfg.Application),
+				Partitions: e.tasks[id],
+				Config:     map[string]string{"cleanup.policy": "compact"},
+			})
+		}
+	}
+	return own, nil
+}
+
+// reader is the sub-topology that reads a topic.
+func (e *Engine) reader(topic string) (sub int, ok bool) {
+	for _, s := range e.cfg.Plan.Graph.Subs {
+		for _, t := range s.Sources() {
+			if t.FullName(e.cfg.Application) == topic {
+				return s.ID, true
+			}
+		}
+	}
+	return 0, false
+}

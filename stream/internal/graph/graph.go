@@ -1,0 +1,201 @@
+// Package graph is the shape of a topology without its types: operators, the topics between them, the
+// stores they own, and the sub-topologies that follow from these. It is built once, by stream.Builder, and
+// never changes after Resolve.
+package graph
+
+import "slices"
+
+// Kind says how an operator is tied to the outside.
+type Kind int8
+
+const (
+	Processor Kind = iota
+	Source         // reads Topic
+	Sink           // writes Topic; nil where each record chooses
+)
+
+// Node is one operator.
+type Node struct {
+	Kind    Kind
+	Op      string // the operator's name in the DSL, such as "Filter"
+	At      string // file:line of the call that made it
+	Pinned  string // the name given with Named, or ""
+	Name    string // set by Resolve; stable while no sibling of the same Op is added before it
+	Parents []*Node
+	Topic   *Topic
+	Store   *Store // the store it owns, or nil
+	Sub     int    // index of its sub-topology, set by Resolve
+	Index   int    // place in Graph.Nodes
+
+	children []*Node
+}
+
+// Topic is a topic that the topology reads or writes.
+type Topic struct {
+	Name string // of an internal topic: set by Resolve, without the application's prefix and the suffix
+	// Repartition: the topic is the application's own, between two of its sub-topologies.
+	Repartition bool
+	// Partitions of a repartition topic; 0: as many as the sub-topologies that write it have tasks.
+	Partitions int32
+	// Owner names a repartition topic: the grouping that asked for it.
+	Owner *Node
+}
+
+// FullName is the topic's name on the broker.
+func (t *Topic) FullName(application string) string {
+	if t.Repartition {
+		return application + "-" + t.Name + "-repartition"
+	}
+	return t.Name
+}
+
+// Store is a state store and the changelog that goes with it.
+type Store struct {
+	Name string // the handle's; else, set by Resolve, its operator's
+	Node *Node
+}
+
+// Changelog is the name of the store's changelog topic.
+func (s *Store) Changelog(application string) string {
+	return application + "-" + s.Name + "-changelog"
+}
+
+// Sub is a sub-topology: what is connected without going through a topic. It runs as one task for each
+// partition of its source topics.
+type Sub struct {
+	ID    int
+	Nodes []*Node // parents before children
+}
+
+// Name is the sub-topology's stable name: its first source's.
+func (s *Sub) Name() string {
+	for _, n := range s.Nodes {
+		if n.Kind == Source {
+			return n.Name
+		}
+	}
+	return s.Nodes[0].Name
+}
+
+// Sources lists the topics the sub-topology reads, in the order they were declared.
+func (s *Sub) Sources() []*Topic { return s.topics(Source) }
+
+// Sinks lists the topics the sub-topology writes, in the order they were declared.
+func (s *Sub) Sinks() []*Topic { return s.topics(Sink) }
+
+func (s *Sub) topics(k Kind) []*Topic {
+	var ts []*Topic
+	for _, n := range s.Nodes {
+		if n.Kind == k && n.Topic != nil && !slices.Contains(ts, n.Topic) {
+			ts = append(ts, n.Topic)
+		}
+	}
+	return ts
+}
+
+// Stores lists the sub-topology's stores, those of parents first.
+func (s *Sub) Stores() []*Store {
+	var ss []*Store
+	for _, n := range s.Nodes {
+		if n.Store != nil {
+			ss = append(ss, n.Store)
+		}
+	}
+	return ss
+}
+
+// Graph is a whole topology.
+type Graph struct {
+	Nodes []*Node // in the order of the calls that made them, so parents come before children
+	Subs  []*Sub
+	// Order lists the indices of Subs so that who writes a repartition topic comes before who reads it,
+	// but for cycles, which are cut at their first member.
+	Order []int
+}
+
+// Add appends a node and links it to its parents.
+func (g *Graph) Add(n *Node) *Node {
+	n.Index = len(g.Nodes)
+	g.Nodes = append(g.Nodes, n)
+	for _, p := range n.Parents {
+		p.children = append(p.children, n)
+	}
+	return n
+}
+
+// Resolve names everything and finds the sub-topologies.
+func (g *Graph) Resolve() {
+	g.name()
+	g.split()
+	g.order()
+}
+
+// split groups nodes that are linked directly, share a source topic, or read the same one.
+func (g *Graph) split() {
+	root := make([]int, len(g.Nodes))
+	for i := range root {
+		root[i] = i
+	}
+	var find func(i int) int
+	find = func(i int) int {
+		if root[i] != i {
+			root[i] = find(root[i])
+		}
+		return root[i]
+	}
+	join := func(a, b int) { a, b = find(a), find(b); root[max(a, b)] = min(a, b) }
+	readers := map[*Topic]int{}
+	for _, n := range g.Nodes {
+		for _, p := range n.Parents {
+			join(n.Index, p.Index)
+		}
+		if n.Kind == Source {
+			if first, ok := readers[n.Topic]; ok {
+				join(first, n.Index)
+			} else {
+				readers[n.Topic] = n.Index
+			}
+		}
+	}
+	g.Subs = nil
+	of := map[int]*Sub{}
+	for _, n := range g.Nodes {
+		s := of[find(n.Index)]
+		if s == nil {
+			s = &Sub{ID: len(g.Subs)}
+			of[find(n.Index)] = s
+			g.Subs = append(g.Subs, s)
+		}
+		n.Sub = s.ID
+		s.Nodes = append(s.Nodes, n)
+	}
+}
+
+// order sorts the sub-topologies along the topics between them (depth first, from the last to the first).
+func (g *Graph) order() {
+	readers := map[*Topic]int{}
+	for _, s := range g.Subs {
+		for _, t := range s.Sources() {
+			readers[t] = s.ID
+		}
+	}
+	seen := make([]bool, len(g.Subs))
+	g.Order = nil
+	var visit func(id int)
+	visit = func(id int) {
+		if seen[id] {
+			return
+		}
+		seen[id] = true
+		for _, t := range g.Subs[id].Sinks() {
+			if r, ok := readers[t]; ok {
+				visit(r)
+			}
+		}
+		g.Order = append(g.Order, id)
+	}
+	for id := len(g.Subs) - 1; id >= 0; id-- {
+		visit(id)
+	}
+	slices.Reverse(g.Order)
+}

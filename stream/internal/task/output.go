@@ -1,0 +1,189 @@
+package task
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/moldau-io/moldau/log"
+	"github.com/moldau-io/moldau/state"
+	"github.com/moldau-io/moldau/stream/internal/graph"
+)
+
+// blockBytes is the size at which a block is appended before the task has nothing more to do.
+const blockBytes = 256 << 10
+
+// Output gathers a sink's records, a block for each partition.
+type Output struct {
+	Partitions int32
+
+	t      *Task
+	node   *graph.Node
+	topic  string
+	blocks []*log.Block
+	next   int32 // partition for records without a key
+}
+
+// Output makes an output to the named topic. Used while the task is opened.
+func (t *Task) Output(n *graph.Node, topic string) (*Output, error) {
+	parts := t.Env.Partitions(topic)
+	if parts < 1 {
+		return nil, fmt.Errorf("topic %q does not exist; create it before the application starts", topic)
+	}
+	o := &Output{Partitions: parts, t: t, node: n, topic: topic, blocks: make([]*log.Block, parts), next: t.ID.Partition % parts}
+	t.outputs = append(t.outputs, o)
+	return o, nil
+}
+
+// AnyPartition is where records without a key go. It changes with each block, so that partitions fill
+// evenly and blocks stay large (KIP-480).
+func (o *Output) AnyPartition() int32 { return o.next }
+
+// Block returns the block that gathers for a partition. Valid until Added.
+func (o *Output) Block(partition int32) *log.Block {
+	b := o.blocks[partition]
+	if b == nil {
+		b = log.NewBlock()
+		o.blocks[partition] = b
+	}
+	return b
+}
+
+// Added is called after a record was added to the partition's block.
+func (o *Output) Added(partition int32) error {
+	if o.blocks[partition].Bytes() < blockBytes {
+		return nil
+	}
+	return o.flush(partition)
+}
+
+func (o *Output) flush(partition int32) error {
+	b := o.blocks[partition]
+	o.blocks[partition] = nil
+	if partition == o.next {
+		o.next = (o.next + 1) % o.Partitions
+	}
+	tp := log.TopicPartition{Topic: o.topic, Partition: partition}
+	if _, err := o.t.Env.Append(tp, b); err != nil {
+		return o.t.fault(o.node, fmt.Errorf("append to %s: %w", tp, err))
+	}
+	return nil
+}
+
+// FlushOutputs appends all records that were gathered.
+func (t *Task) FlushOutputs() error {
+	for _, o := range t.outputs {
+		for p, b := range o.blocks {
+			if b != nil && b.Len() > 0 {
+				if err := o.flush(int32(p)); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// Discard drops gathered records that were not appended.
+func (t *Task) Discard() {
+	for _, o := range t.outputs {
+		for p, b := range o.blocks {
+			if b != nil {
+				b.Release()
+				o.blocks[p] = nil
+			}
+		}
+	}
+}
+
+// Store is a store of the task and its place in its changelog.
+type Store struct {
+	state.Store
+	Node      *graph.Node
+	Changelog log.TopicPartition
+
+	topicID     uuid.UUID
+	leaderEpoch int32
+	end         int64 // of the changelog after this epoch's changes; -1: none, or not known
+}
+
+// AddStore makes s one of the task's stores, which have changelogs. Used while the task is opened.
+func (t *Task) AddStore(n *graph.Node, s state.Store) {
+	t.stores = append(t.stores, &Store{
+		Store:     s,
+		Node:      n,
+		Changelog: log.TopicPartition{Topic: n.Store.Changelog(t.Env.Application), Partition: t.ID.Partition},
+		end:       -1,
+	})
+}
+
+// Stores lists the task's stores.
+func (t *Task) Stores() []*Store { return t.stores }
+
+// Place says which topic the changelog is, and its leader epoch: they go with the positions the store keeps.
+func (s *Store) Place(topicID uuid.UUID, leaderEpoch int32) {
+	s.topicID, s.leaderEpoch = topicID, leaderEpoch
+}
+
+func (s *Store) commit(now time.Time) {
+	if s.end < 0 {
+		return
+	}
+	s.SetPosition(state.Position{TopicID: s.topicID, LeaderEpoch: s.leaderEpoch, Offset: s.end, WallTime: now})
+	s.end = -1
+}
+
+// appendChanges appends what the epoch changed in the stores to their changelogs.
+func (t *Task) appendChanges() error {
+	for _, s := range t.stores {
+		if s.Touched() == 0 {
+			continue
+		}
+		c := changelog{t: t, s: s, b: log.NewBlock()}
+		err := s.AppendChanges(&c)
+		if err == nil {
+			err = c.flush()
+		}
+		if err != nil {
+			return t.fault(s.Node, fmt.Errorf("changelog %s: %w", s.Changelog, err))
+		}
+	}
+	return nil
+}
+
+// changelog writes a store's changes as records: the key, the value (null: deleted), and the value's
+// timestamp as the record's, as Kafka Streams does for timestamped stores.
+type changelog struct {
+	t *Task
+	s *Store
+	b *log.Block
+}
+
+func (c *changelog) Append(key, value []byte, timestampMs int64) error {
+	c.b.Append(timestampMs, key, value, nil)
+	if c.b.Bytes() < blockBytes {
+		return nil
+	}
+	if err := c.flush(); err != nil {
+		return err
+	}
+	c.b = log.NewBlock()
+	return nil
+}
+
+func (c *changelog) flush() error {
+	n := int64(c.b.Len())
+	if n == 0 {
+		c.b.Release()
+		return nil
+	}
+	base, err := c.t.Env.Append(c.s.Changelog, c.b)
+	if err != nil {
+		return err
+	}
+	if base >= 0 {
+		c.s.end = base + n
+	}
+	return nil
+}

@@ -1,0 +1,103 @@
+package stream
+
+import (
+	"fmt"
+
+	"github.com/moldau-io/moldau/log"
+	"github.com/moldau-io/moldau/serde"
+	"github.com/moldau-io/moldau/stream/internal/graph"
+	"github.com/moldau-io/moldau/stream/internal/task"
+)
+
+// source returns the node that reads t. A topic has one.
+func source[K, V any](b *Builder, t Topic[K, V], opts []SourceOption) *node[K, V] {
+	var s settings
+	for _, o := range opts {
+		o.source(&s)
+	}
+	if n, ok := b.sources[t.name].(*node[K, V]); ok {
+		if err := declare(b, t, caller()); err != nil {
+			b.fail(n.g, "%v", err)
+		}
+		if s.named && s.name != n.g.Pinned {
+			b.fail(n.g, "the topic is read again at %s with the name %q; a topic has one source, with one name", caller(), s.name)
+		}
+		return n
+	}
+	n := &node[K, V]{b: b, g: b.graph.Add(&graph.Node{
+		Kind:  graph.Source,
+		Op:    "From",
+		At:    caller(),
+		Topic: &graph.Topic{Name: t.name},
+	})}
+	s.apply(b, n.g)
+	n.setKey, n.setValue = t.key, t.value
+	if err := declare(b, t, n.g.At); err != nil {
+		b.fail(n.g, "%v", err)
+	}
+	if b.sources[t.name] == nil {
+		b.sources[t.name] = n
+	}
+	n.opens(t)
+	return n
+}
+
+// opens makes n a source of the topology.
+func (n *node[K, V]) opens(t Topic[K, V]) {
+	n.b.open[n.g] = func(tk *task.Task) (task.Source, error) {
+		next, err := n.edge(tk)
+		if err != nil {
+			return nil, err
+		}
+		topic := n.g.Topic.FullName(tk.Env.Application)
+		key, err := serde.Bind(n.keySerde(), topic, true)
+		if err != nil {
+			return nil, fmt.Errorf("key serde for topic %s: %w", topic, err)
+		}
+		value, err := serde.Bind(n.valueSerde(), topic, false)
+		if err != nil {
+			return nil, fmt.Errorf("value serde for topic %s: %w", topic, err)
+		}
+		return &sourceOp[K, V]{key: key, value: value, timestamps: t.timestamps, next: next}, nil
+	}
+}
+
+// sourceOp decodes records and sends them on.
+type sourceOp[K, V any] struct {
+	key        serde.Serde[K]
+	value      serde.Serde[V]
+	timestamps func(Record[K, V], int64) int64
+	next       edge[K, V]
+	head       Record[K, V]
+}
+
+func (s *sourceOp[K, V]) Decode(raw *log.Record, partitionTime int64) (int64, bool, error) {
+	var r Record[K, V]
+	var err error
+	r.Timestamp = raw.Timestamp
+	if raw.Key == nil {
+		r.null |= nullKey
+	} else if r.Key, err = s.key.Decode(raw.Key); err != nil {
+		return 0, false, fmt.Errorf("decode key: %w", err)
+	}
+	if raw.Value == nil {
+		r.null |= nullValue
+	} else if r.Value, err = s.value.Decode(raw.Value); err != nil {
+		return 0, false, fmt.Errorf("decode value: %w", err)
+	}
+	if raw.HasHeaders() {
+		r.Headers = raw.Headers()
+	}
+	if s.timestamps != nil {
+		r.Timestamp = s.timestamps(r, partitionTime)
+		if r.Timestamp < 0 {
+			return 0, false, nil
+		}
+	} else if r.Timestamp < 0 {
+		return 0, false, fmt.Errorf("the record's timestamp is %d; give the topic a rule with WithTimestamps", r.Timestamp)
+	}
+	s.head = r
+	return r.Timestamp, true, nil
+}
+
+func (s *sourceOp[K, V]) Push() error { return s.next(s.head) }

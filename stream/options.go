@@ -1,0 +1,79 @@
+package stream
+
+import (
+	"fmt"
+
+	"github.com/moldau-io/moldau/stream/internal/graph"
+)
+
+// settings is what options set; each kind of operator reads what it knows.
+type settings struct {
+	name       string
+	named      bool
+	partitions int32
+	problems   []error
+}
+
+// Option is an option that every operator takes. Options are sealed by kind of operator, so that one
+// that would mean nothing does not compile.
+type Option interface{ operator(*settings) }
+
+// SourceOption is an option of From.
+type SourceOption interface{ source(*settings) }
+
+// RepartitionOption is an option of operators that may send records through a topic of their own.
+type RepartitionOption interface{ repartition(*settings) }
+
+// Name is an option that all operators take. See Named.
+type Name struct{ name string }
+
+// Named pins an operator's name, which its store and its internal topic are named after. Without it the
+// name follows from the parent's and changes if a sibling of the same kind is added before it: pin the
+// name of what has state, before the first run that matters.
+func Named(name string) Name { return Name{name} }
+
+func (n Name) operator(s *settings)    { s.name, s.named = n.name, true }
+func (n Name) source(s *settings)      { n.operator(s) }
+func (n Name) repartition(s *settings) { n.operator(s) }
+
+// PartitionCount is an option of operators that repartition. See Partitions.
+type PartitionCount struct{ n int }
+
+// Partitions sets the number of partitions of the operator's repartition topic, at least 1. Without it,
+// there are as many as the stream has before.
+func Partitions(n int) PartitionCount { return PartitionCount{n} }
+
+func (p PartitionCount) repartition(s *settings) {
+	if p.n < 1 {
+		s.problems = append(s.problems, fmt.Errorf("Partitions(%d): a topic has at least 1 partition", p.n))
+		return
+	}
+	s.partitions = int32(p.n)
+}
+
+func operatorSettings(opts []Option) (s settings) {
+	for _, o := range opts {
+		o.operator(&s)
+	}
+	return s
+}
+
+func repartitionSettings(opts []RepartitionOption) (s settings) {
+	for _, o := range opts {
+		o.repartition(&s)
+	}
+	return s
+}
+
+// apply gives the settings to a node, and their problems to the builder.
+func (s settings) apply(b *Builder, n *graph.Node) {
+	if s.named {
+		n.Pinned = s.name
+		if s.name == "" {
+			b.fail(n, "Named: the name is empty")
+		}
+	}
+	for _, err := range s.problems {
+		b.fail(n, "%v", err)
+	}
+}

@@ -1,0 +1,158 @@
+package stream_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/moldau-io/moldau/log"
+	"github.com/moldau-io/moldau/stream"
+)
+
+// unruly is a Broker on a log that behaves like a cluster on a bad day: epochs are aborted, partitions are
+// lost or revoked, and come back.
+type unruly struct {
+	*log.Log
+	mu     sync.Mutex
+	rng    *rand.Rand
+	counts struct{ aborted, lost, revoked int }
+}
+
+// Capabilities: on a cluster nobody is the sole writer.
+func (u *unruly) Capabilities() log.Capabilities {
+	c := u.Log.Capabilities()
+	c.SoleWriter = false
+	return c
+}
+
+func (u *unruly) chance(n int) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.rng.IntN(n) == 0
+}
+
+func (u *unruly) Join(ctx context.Context, spec log.MemberSpec) (log.Member, error) {
+	m, err := u.Log.Join(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	return &unrulyMember{Member: m, u: u, away: map[log.TopicPartition]bool{}}, nil
+}
+
+type unrulyMember struct {
+	log.Member
+	u        *unruly
+	owned    []log.TopicPartition
+	away     map[log.TopicPartition]bool // taken away
+	revoking bool
+}
+
+func (m *unrulyMember) Next(ctx context.Context) (log.Event, error) {
+	if len(m.away) > 0 && !m.revoking && m.u.chance(3) {
+		return m.giveBack(ctx)
+	}
+	if len(m.away) == 0 && len(m.owned) > 0 && m.u.chance(6) {
+		tp := m.owned[m.u.rng.IntN(len(m.owned))]
+		// A task goes as a whole: all inputs of its sub-topology with this number. Here each has one.
+		m.away[tp] = true
+		if m.u.chance(2) {
+			m.u.counts.lost++
+			return log.Lost{Partitions: []log.TopicPartition{tp}}, nil
+		}
+		m.u.counts.revoked++
+		m.revoking = true
+		return log.Revoking{Partitions: []log.TopicPartition{tp}}, nil
+	}
+	for {
+		ev, err := m.Member.Next(ctx)
+		if err != nil && ctx.Err() != nil && len(m.away) > 0 {
+			return nil, err
+		}
+		switch v := ev.(type) {
+		case log.Assigned:
+			m.owned = v.Partitions
+		case log.Fetched:
+			if m.away[v.Partition] {
+				return m.giveBack(ctx)
+			}
+		}
+		return ev, err
+	}
+}
+
+func (m *unrulyMember) Done(log.Revoking) { m.revoking = false }
+
+// giveBack assigns what was taken away, to be read from its committed offset.
+func (m *unrulyMember) giveBack(ctx context.Context) (log.Event, error) {
+	var tps []log.TopicPartition
+	for tp := range m.away {
+		tps = append(tps, tp)
+	}
+	committed, err := m.Member.Committed(ctx, tps)
+	if err != nil {
+		return nil, err
+	}
+	at := map[log.TopicPartition]int64{}
+	for _, tp := range tps {
+		at[tp] = committed[tp].Offset
+	}
+	m.Member.Seek(at)
+	clear(m.away)
+	return log.Assigned{Partitions: tps}, nil
+}
+
+func (m *unrulyMember) Begin() (log.Epoch, error) {
+	e, err := m.Member.Begin()
+	return &unrulyEpoch{e, m.u}, err
+}
+
+type unrulyEpoch struct {
+	log.Epoch
+	u *unruly
+}
+
+func (e *unrulyEpoch) Commit(ctx context.Context, next map[log.TopicPartition]log.CommittedOffset) (log.Outcome, error) {
+	if !e.u.chance(3) {
+		return e.Epoch.Commit(ctx, next)
+	}
+	e.u.counts.aborted++
+	if err := e.Epoch.Abort(ctx); err != nil {
+		return 0, err
+	}
+	return log.OutcomeAborted, errors.New("the coordinator has changed its mind")
+}
+
+// The claim: however often epochs are aborted and partitions lost, revoked and given back, each record
+// counts once.
+func TestUnrulyBroker(t *testing.T) {
+	for seed := range uint64(6) {
+		lg := openLog(t, t.TempDir(), 3)
+		u := &unruly{Log: lg, rng: rand.New(rand.NewPCG(seed, 0))}
+		var all []string
+		for i := range uint64(4) {
+			texts := zipfLines(seed*10+i, 150)
+			all = append(all, texts...)
+			if err := run(t, wordCountTopology(t), stream.Config{Broker: u, CommitInterval: 2 * time.Millisecond, MaxEpochBytes: 2000}, func(app *stream.App) {
+				appendLines(t, lg, 3, texts...)
+				waitIdle(t)(app)
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// While a partition is away its input is somebody else's: the last word is that of a good day.
+		if err := run(t, wordCountTopology(t), stream.Config{Broker: lg}, waitIdle(t)); err != nil {
+			t.Fatal(err)
+		}
+		wantCounts(t, lg, 3, all)
+		t.Logf("seed %d: %+v", seed, u.counts)
+		if u.counts.aborted == 0 || u.counts.lost+u.counts.revoked == 0 {
+			t.Errorf("seed %d: too good a day: %+v", seed, u.counts)
+		}
+		if err := lg.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

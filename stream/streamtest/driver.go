@@ -1,0 +1,326 @@
+// Package streamtest drives a topology in a test, one step at a time: the same tasks, stores, epochs and
+// log as in an application, on an in-memory file system, in the goroutine of the test, with a clock that
+// the test moves.
+//
+//	d := streamtest.New(t, topology)
+//	streamtest.Input(d, lines).Pipe(nil, "all streams lead to Kafka", 0)
+//	r, ok := streamtest.Output(d, wordCounts).Next()
+package streamtest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/moldau-io/moldau/log"
+	"github.com/moldau-io/moldau/stream"
+	"github.com/moldau-io/moldau/stream/internal/bridge"
+	"github.com/moldau-io/moldau/stream/internal/engine"
+	"github.com/moldau-io/moldau/stream/internal/task"
+)
+
+const (
+	logDir   = "log"
+	stateDir = "state"
+)
+
+// Driver holds a topology and everything below it. It is for one goroutine. What goes wrong fails the
+// test, but for the errors that methods return.
+type Driver struct {
+	t       testing.TB
+	options options
+	plan    *task.Plan
+	fs      *vfs.MemFS
+	clock   clock
+	log     *log.Log
+	engine  *engine.Engine
+	input   *log.Producer
+	outputs []output
+	failed  bool
+}
+
+// output is an Output of any types.
+type output interface {
+	committed()
+	aborted()
+	reopen()
+}
+
+type options struct {
+	application string
+	partitions  int32
+	guarantee   stream.Guarantee
+	emit        stream.Emit
+	cacheBytes  int64
+}
+
+// Option changes how a Driver runs its topology.
+type Option func(*options)
+
+// Partitions gives the topics that the topology reads and writes n partitions; without it they have one.
+func Partitions(n int) Option { return func(o *options) { o.partitions = int32(n) } }
+
+// Guarantee sets the guarantee; without it, it is stream.ExactlyOnce.
+func Guarantee(g stream.Guarantee) Option { return func(o *options) { o.guarantee = g } }
+
+// Emit sets when tables send their changes on; without it, it is stream.EachUpdate.
+func Emit(e stream.Emit) Option { return func(o *options) { o.emit = e } }
+
+// CacheBytes bounds the memory of the stores' cache, which has a size as in an application otherwise.
+func CacheBytes(n int64) Option { return func(o *options) { o.cacheBytes = n } }
+
+// New starts a topology. It stops when the test ends.
+func New(t testing.TB, topology *stream.Topology, opts ...Option) *Driver {
+	t.Helper()
+	d := &Driver{
+		t:       t,
+		options: options{application: "test", partitions: 1, cacheBytes: 16 << 20},
+		fs:      vfs.NewCrashableMem(),
+	}
+	for _, o := range opts {
+		o(&d.options)
+	}
+	d.plan = bridge.Plan(topology, d.options.emit == stream.OnCommit)
+	d.openLog()
+	d.createTopics()
+	d.start()
+	t.Cleanup(d.close)
+	return d
+}
+
+func (d *Driver) openLog() {
+	d.t.Helper()
+	lg, err := log.Open(logDir, log.Options{Sync: log.SyncOS, FS: d.fs, Logger: discard, JournalBytes: 1 << 20})
+	if err != nil {
+		d.t.Fatalf("streamtest: open log: %v", err)
+	}
+	d.log = lg
+	if d.input, err = lg.NewProducer(log.ProducerSpec{}); err != nil {
+		d.t.Fatalf("streamtest: %v", err)
+	}
+}
+
+var discard = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+func (d *Driver) createTopics() {
+	d.t.Helper()
+	var specs []log.TopicSpec
+	seen := map[string]bool{}
+	for _, n := range d.plan.Graph.Nodes {
+		if n.Topic != nil && !n.Topic.Repartition && !seen[n.Topic.Name] {
+			seen[n.Topic.Name] = true
+			specs = append(specs, log.TopicSpec{Name: n.Topic.Name, Partitions: d.options.partitions})
+		}
+	}
+	if err := d.log.CreateTopics(context.Background(), specs); err != nil {
+		d.t.Fatalf("streamtest: create topics: %v", err)
+	}
+}
+
+func (d *Driver) start() {
+	d.t.Helper()
+	e, err := engine.Open(context.Background(), engine.Config{
+		Application: d.options.application,
+		Broker:      d.log,
+		Guarantee:   d.options.guarantee,
+		Plan:        d.plan,
+		StateDir:    stateDir,
+		StateFS:     d.fs,
+		CacheBytes:  d.options.cacheBytes,
+		Parallel:    1,
+		Now:         d.clock.Now,
+		Logger:      discard,
+	})
+	if err != nil {
+		d.t.Fatalf("streamtest: start: %v", err)
+	}
+	d.engine = e
+	if err := d.fetch(); err != nil {
+		d.t.Fatalf("streamtest: %v", err)
+	}
+}
+
+func (d *Driver) close() {
+	if err := d.engine.Close(); err != nil {
+		d.t.Errorf("streamtest: stop: %v", err)
+	}
+	if err := d.log.Close(); err != nil {
+		d.t.Errorf("streamtest: close log: %v", err)
+	}
+}
+
+// clock is moved by the test. It begins at the epoch.
+type clock struct{ ns atomic.Int64 }
+
+func (c *clock) Now() time.Time { return time.Unix(0, c.ns.Load()) }
+
+// Advance moves the wall clock, which begins at the start of 1970. Event time moves with records alone.
+func (d *Driver) Advance(by time.Duration) { d.clock.ns.Add(int64(by)) }
+
+// done is a context that never lets anyone wait.
+var done = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// fetch hands what there is to read to the tasks.
+func (d *Driver) fetch() error {
+	for {
+		ev, err := d.engine.Member().Next(done)
+		if err != nil {
+			if errors.Is(err, context.Canceled) {
+				return nil
+			}
+			return err
+		}
+		switch v := ev.(type) {
+		case log.Assigned:
+			if err := d.engine.Assign(context.Background(), v.Partitions); err != nil {
+				return err
+			}
+		case log.Fetched:
+			d.engine.Slot(v.Partition).Task.Deliver(v)
+		}
+	}
+}
+
+// never asks no task to stop.
+var never atomic.Bool
+
+// Step processes one record, of the first task that has one, and reports whether there was one. What the
+// record sends to another task is that task's next step.
+func (d *Driver) Step() (bool, error) {
+	if err := d.fetch(); err != nil {
+		return false, d.fault(err)
+	}
+	for _, s := range d.engine.Slots() {
+		n, _, err := s.Task.Run(1, &never)
+		if err == nil {
+			err = s.Task.FlushOutputs()
+		}
+		if err != nil {
+			return false, d.fault(err)
+		}
+		if n > 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// Settle processes until nothing is left.
+func (d *Driver) Settle() error {
+	for {
+		more, err := d.Step()
+		if err != nil || !more {
+			return err
+		}
+	}
+}
+
+// fault makes an error of the topology one as stream.App gives it. The driver is of no more use but for
+// Restart.
+func (d *Driver) fault(err error) error {
+	d.failed = true
+	return bridge.Public(err)
+}
+
+// Commit ends the epoch, and settles what tables that held changes back have sent on.
+func (d *Driver) Commit() error {
+	for _, o := range d.outputs {
+		o.committed()
+	}
+	ok, err := d.engine.Commit(context.Background())
+	if err != nil {
+		return d.fault(err)
+	}
+	if !ok {
+		d.t.Fatal("streamtest: the log aborted an epoch")
+	}
+	for _, o := range d.outputs {
+		o.committed()
+	}
+	return d.Settle()
+}
+
+// Abort takes back everything since the last commit, as when a transaction fails: outputs that were not
+// read are gone, stores are as they were, and every task starts again. What was taken back is processed by
+// the next Step, Settle or Pipe.
+func (d *Driver) Abort() {
+	d.t.Helper()
+	if err := d.engine.Abort(context.Background()); err != nil {
+		d.t.Fatalf("streamtest: abort: %v", err)
+	}
+	for _, o := range d.outputs {
+		o.aborted()
+	}
+}
+
+// Restart kills the application and its log, and starts both again on the files as they were written.
+func (d *Driver) Restart() {
+	d.t.Helper()
+	d.restart(false)
+}
+
+// RestartWithoutState is Restart with the state directory deleted in between.
+func (d *Driver) RestartWithoutState() {
+	d.t.Helper()
+	d.restart(true)
+}
+
+func (d *Driver) restart(deleteState bool) {
+	d.t.Helper()
+	killed := d.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(0, 0))})
+	d.close() // on files that nobody reads again
+	d.fs = killed
+	if deleteState {
+		if err := d.fs.RemoveAll(stateDir); err != nil {
+			d.t.Fatalf("streamtest: %v", err)
+		}
+	}
+	d.failed = false
+	d.openLog()
+	for _, o := range d.outputs {
+		o.reopen()
+	}
+	d.start()
+}
+
+// FlushState writes the committed state to disk, as an application does from time to time between two
+// epochs: right after Commit, Abort or a restart.
+func (d *Driver) FlushState() {
+	d.t.Helper()
+	if d.engine.Dirty() {
+		d.t.Fatal("streamtest: FlushState in the middle of an epoch; call Commit or Abort first")
+	}
+	if err := d.engine.Flush(context.Background()); err != nil {
+		d.t.Fatalf("streamtest: flush state: %v", err)
+	}
+}
+
+// Dropped is how many records operators dropped since the tasks last started, by reason.
+type Dropped struct {
+	NullKey   int64 // no key where one is needed
+	NullValue int64 // a null that the type cannot hold
+	Timestamp int64 // a negative timestamp from Topic.WithTimestamps
+}
+
+// Dropped sums up what all tasks dropped.
+func (d *Driver) Dropped() Dropped {
+	var sum Dropped
+	for _, s := range d.engine.Slots() {
+		c := s.Task.Dropped()
+		sum.NullKey += c.NullKey
+		sum.NullValue += c.NullValue
+		sum.Timestamp += c.Timestamp
+	}
+	return sum
+}

@@ -1,0 +1,90 @@
+package stream
+
+import (
+	"reflect"
+	"strings"
+
+	"github.com/moldau-io/moldau/serde"
+	"github.com/moldau-io/moldau/state"
+	"github.com/moldau-io/moldau/stream/internal/graph"
+	"github.com/moldau-io/moldau/stream/internal/task"
+)
+
+// Table is a stream of changes to rows: at each time it has one value for each key, or none.
+type Table[K, V any] struct {
+	n *node[K, change[V]]
+
+	// sendOld: something below needs the value that a row had before each change.
+	sendOld bool
+
+	handle       state.AnyHandle // given with As
+	handleAt     string
+	setKey       serde.Serde[K]
+	setValue     serde.Serde[V]
+	inheritKey   func() serde.Serde[K]
+	inheritValue func() serde.Serde[V]
+}
+
+func newTable[K, V any](n *node[K, change[V]], inheritKey func() serde.Serde[K], inheritValue func() serde.Serde[V]) *Table[K, V] {
+	return &Table[K, V]{n: n, inheritKey: inheritKey, inheritValue: inheritValue}
+}
+
+// materialize gives the table a store of its own.
+func (t *Table[K, V]) materialize() {
+	t.n.g.Store = &graph.Store{Node: t.n.g}
+	t.n.b.checks = append(t.n.b.checks, func() {
+		var missing []string
+		if t.keySerde() == nil {
+			missing = append(missing, "key type "+reflect.TypeFor[K]().String())
+		}
+		if t.valueSerde() == nil {
+			missing = append(missing, "value type "+reflect.TypeFor[V]().String())
+		}
+		if missing != nil {
+			t.n.b.fail(t.n.g, "no serde for %s of the store; give one with As(store) or With(keySerde, valueSerde)", strings.Join(missing, " and "))
+		}
+	})
+}
+
+func (t *Table[K, V]) keySerde() serde.Serde[K]   { return resolve(t.setKey, t.inheritKey) }
+func (t *Table[K, V]) valueSerde() serde.Serde[V] { return resolve(t.setValue, t.inheritValue) }
+
+// As keeps the table in the store of the given handle: its name, and its serdes. A table can be kept in
+// one store.
+func (t *Table[K, V]) As(store state.Handle[K, V]) *Table[K, V] {
+	if t.handle != nil {
+		t.n.b.fail(t.n.g, "As(%s) at %s: the table is kept in store %q already, by As at %s", store.Name(), caller(), t.handle.Name(), t.handleAt)
+		return t
+	}
+	t.handle, t.handleAt = store, caller()
+	if store.Name() == "" {
+		t.n.b.fail(t.n.g, "As at %s: the store has no name", t.handleAt)
+		return t
+	}
+	t.n.g.Store.Name = store.Name()
+	t.setKey, t.setValue = store.Serdes()
+	return t
+}
+
+// With sets how the table's keys and values are encoded, in its store and below it.
+func (t *Table[K, V]) With(key serde.Serde[K], value serde.Serde[V]) *Table[K, V] {
+	t.setKey, t.setValue = key, value
+	return t
+}
+
+// ToStream gives the table's changes as a stream: for each, the row's new value, null where the row is
+// gone.
+func (t *Table[K, V]) ToStream(opts ...Option) *Stream[K, V] {
+	n := newNode[K, V](t.n.b, "ToStream", operatorSettings(opts), t.n.g)
+	n.inheritKey, n.inheritValue = t.keySerde, t.valueSerde
+	attach(t.n, n, func(_ *task.Task, next edge[K, V]) (edge[K, change[V]], error) {
+		return func(r Record[K, change[V]]) error {
+			o := Record[K, V]{Key: r.Key, Value: r.Value.New, Timestamp: r.Timestamp, Headers: r.Headers}
+			if !r.Value.HasNew {
+				o.null = nullValue
+			}
+			return next(o)
+		}, nil
+	})
+	return &Stream[K, V]{n: n}
+}
