@@ -11,8 +11,8 @@ import (
 
 // This file owns the record batch, version 2 ("magic 2"): the bytes in a segment and on the wire are the same,
 // big-endian, and never change after append, which sets base offset and leader epoch (both outside the CRC).
-// Source: Kafka's DefaultRecordBatch and DefaultRecord; checked field by field against another
-// implementation by TestBatchGolden.
+// Source: Kafka's DefaultRecordBatch and DefaultRecord; checked byte for byte against what they write by
+// TestReadBatchOfKafka, and field by field against another client by TestBatchGolden.
 //
 //	 0             8          12           16      17      21      23
 //	+-------------+----------+------------+-------+-------+-------+-----------------+
@@ -187,7 +187,8 @@ var errNoRecords = errors.New("log: a batch needs at least one record")
 // and returns the extended slice; it does not keep b. Records that do not shrink are stored uncompressed
 // whatever c is, so that the batch is never larger than fit has promised.
 //
-// An error says which records are too large for one batch, or that c is unknown; dst is returned as it was.
+// An error says which records are too large for one batch (for a single one it matches ErrRecordTooLarge), or
+// that c is unknown; dst is returned as it was.
 func appendBatch(dst []byte, b *Block, from, to int, c Compression, p producerStamp) ([]byte, error) {
 	if from >= to {
 		return dst, errNoRecords
@@ -303,8 +304,8 @@ func appendRecords(dst []byte, b *Block, from, to int) (out []byte, maxTimestamp
 func batchTooLarge(b *Block, from, to int) error {
 	if to-from == 1 {
 		s := b.spans[from]
-		return fmt.Errorf("log: record %d of the block is too large for a batch of %d bytes: key %d, value %d, headers %d bytes",
-			from, maxBatchBytes, max(s.keyLen, 0), max(s.valueLen, 0), s.headerLen)
+		return fmt.Errorf("%w: record %d of the block has key %d, value %d, headers %d bytes; a batch holds at most %d",
+			ErrRecordTooLarge, from, max(s.keyLen, 0), max(s.valueLen, 0), s.headerLen, maxBatchBytes)
 	}
 	return fmt.Errorf("log: records %d to %d of the block do not fit into one batch of %d bytes", from, to-1, maxBatchBytes)
 }

@@ -169,19 +169,21 @@ var zstdDecoder = sync.OnceValue(func() *zstd.Decoder {
 var errTooMuch = fmt.Errorf("more than %d bytes", maxBatchBytes)
 
 // decompress returns the records that src holds, in a buffer of their size that nothing else refers to. What
-// src says of that size is believed only as far as src is large enough for it; beyond that, memory grows with
-// what comes out, up to maxBatchBytes.
+// src says of that size is believed only if it is large enough to hold as much, and no more than
+// maxBatchBytes come out of it.
 func decompress(src []byte, c Compression) (out []byte, err error) {
-	switch c {
-	case CompressionNone:
+	switch {
+	case c == CompressionNone:
 		return src, nil
-	case CompressionGzip:
+	case len(src) == 0:
+		err = io.ErrUnexpectedEOF
+	case c == CompressionGzip:
 		out, err = decompressGzip(src)
-	case CompressionSnappy:
+	case c == CompressionSnappy:
 		out, err = decompressSnappy(src)
-	case CompressionLZ4:
+	case c == CompressionLZ4:
 		out, err = decompressLZ4(src)
-	case CompressionZstd:
+	case c == CompressionZstd:
 		out, err = decompressZstd(src)
 	default:
 		err = errors.New("unknown codec")
@@ -232,7 +234,7 @@ func readAll(r io.Reader) ([]byte, error) {
 	defer s.release()
 	for {
 		if len(s.b) == cap(s.b) {
-			s.b = slices.Grow(s.b, max(len(s.b), 64<<10))
+			s.b = slices.Grow(s.b, min(max(len(s.b), 64<<10), maxBatchBytes+1-len(s.b)))
 		}
 		n, err := r.Read(s.b[len(s.b):cap(s.b)])
 		s.b = s.b[:len(s.b)+n]
@@ -354,35 +356,97 @@ func xerialBlock(blocks []byte, at int) ([]byte, error) {
 	return rest[4 : 4+size], nil
 }
 
-// plausibleZstdRatio: a frame that says it holds more than so many times its size (or 64 KiB) has to show it.
-const plausibleZstdRatio = 32
-
 func decompressZstd(src []byte) ([]byte, error) {
-	var h zstd.Header
-	if err := h.Decode(src); err != nil {
+	size, exact, err := zstdSize(src)
+	if err != nil {
 		return nil, err
 	}
-	plausible := min(max(plausibleZstdRatio*len(src), 64<<10), maxBatchBytes)
-	if h.HasFCS && h.FrameContentSize <= uint64(plausible) {
-		out, err := zstdDecoder().DecodeAll(src, make([]byte, 0, h.FrameContentSize))
-		if err == nil || !errors.Is(err, zstd.ErrDecoderSizeExceeded) {
-			return out, err
-		}
-		// There is a second frame.
+	if exact {
+		return zstdInto(make([]byte, 0, size), src)
 	}
 	s := scratches.Get().(*scratch)
 	defer s.release()
-	for room := max(cap(s.b), 4*len(src), 64<<10); ; room *= 4 {
-		room = min(room, maxBatchBytes)
-		s.b = slices.Grow(s.b, room)
-		out, err := zstdDecoder().DecodeAll(src, s.b[:0:room])
-		switch {
-		case err == nil:
-			return bytes.Clone(out), nil
-		case !errors.Is(err, zstd.ErrDecoderSizeExceeded):
-			return nil, err
-		case room == maxBatchBytes:
-			return nil, errTooMuch
-		}
+	s.b = slices.Grow(s.b, size)
+	out, err := zstdInto(s.b[:0:size], src)
+	return bytes.Clone(out), err
+}
+
+// zstdInto decompresses src into dst, which has the room that zstdSize says.
+func zstdInto(dst, src []byte) ([]byte, error) {
+	out, err := zstdDecoder().DecodeAll(src, dst)
+	if errors.Is(err, zstd.ErrDecoderSizeExceeded) {
+		return nil, errTooMuch
 	}
+	return out, err
+}
+
+// maxZstdBlock is the most that one block of a zstd frame can hold.
+const maxZstdBlock = 128 << 10
+
+// zstdSize walks frames and blocks without decompressing any, and returns how much src can hold: exactly, if
+// all its frames say it, otherwise at most, and no more than maxBatchBytes in any case. Source: RFC 8878.
+//
+//	frame: magic 4 | descriptor 1, window, dictionary, content size 1-14 | blocks ... | checksum 0 or 4
+//	block: bit 0 last, bits 1-2 kind, bits 3-23 size, little-endian | size bytes, but 1 of kind repeated
+func zstdSize(src []byte) (size int, exact bool, err error) {
+	exact = true
+	for len(src) > 0 {
+		var h zstd.Header
+		rest, err := h.DecodeAndStrip(src)
+		if err != nil {
+			return 0, false, err
+		}
+		if h.Skippable {
+			if uint64(h.SkippableSize) > uint64(len(rest)) {
+				return 0, false, io.ErrUnexpectedEOF
+			}
+			src = rest[h.SkippableSize:]
+			continue
+		}
+		holds := uint64(0)
+		for last := false; !last; {
+			if len(rest) < 3 {
+				return 0, false, io.ErrUnexpectedEOF
+			}
+			head := uint32(rest[0]) | uint32(rest[1])<<8 | uint32(rest[2])<<16
+			rest = rest[3:]
+			last = head&1 != 0
+			stored := int(head >> 3)
+			makes := min(stored, maxZstdBlock)
+			switch head >> 1 & 3 {
+			case 1: // repeated
+				stored = 1
+			case 2: // compressed
+				makes = maxZstdBlock
+			}
+			if stored > len(rest) {
+				return 0, false, io.ErrUnexpectedEOF
+			}
+			rest = rest[stored:]
+			holds += uint64(makes)
+		}
+		if h.HasCheckSum {
+			if len(rest) < 4 {
+				return 0, false, io.ErrUnexpectedEOF
+			}
+			rest = rest[4:]
+		}
+		if !h.HasFCS {
+			exact = false
+		} else if h.FrameContentSize > holds {
+			return 0, false, fmt.Errorf("a frame of %d bytes says it holds %d, and can hold %d",
+				len(src)-len(rest), h.FrameContentSize, holds)
+		} else {
+			holds = h.FrameContentSize
+		}
+		if holds > uint64(maxBatchBytes-size) {
+			if exact {
+				return 0, false, errTooMuch
+			}
+			holds = uint64(maxBatchBytes - size)
+		}
+		size += int(holds)
+		src = rest
+	}
+	return size, exact, nil
 }

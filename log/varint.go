@@ -96,4 +96,26 @@ func readUvarint(b []byte, i, maxBytes int) (u uint64, next int) {
 	return 0, -1
 }
 
+// varintWindow is more than the bytes of the numbers that shortVarint is good for, of a whole record.
+const varintWindow = 16
+
+// shortVarint is readVarint for numbers of up to three bytes, without checks and so small that it is inlined.
+// For longer ones next, and the next of all that are read on from there, is varintWindow at least.
+func shortVarint(w *[varintWindow]byte, i int) (v int32, next int) {
+	u := uint32(w[i&(varintWindow-1)])
+	i++
+	if u >= 1<<7 {
+		u += (uint32(w[i&(varintWindow-1)]) - 1) << 7 // less the bit that said there is more
+		i++
+		if u >= 1<<14 {
+			u += (uint32(w[i&(varintWindow-1)]) - 1) << 14
+			i++
+			if u >= 1<<21 {
+				i = varintWindow
+			}
+		}
+	}
+	return int32(u>>1) ^ -int32(u&1), i
+}
+
 func zigzag(v int64) uint64 { return uint64(v)<<1 ^ uint64(v>>63) }

@@ -31,7 +31,7 @@ type cache[P any] struct {
 	codec codec[P]
 	seed  maphash.Seed
 
-	pages []*[pageEntries]entry[P]
+	pages [][]entry[P] // of pageEntries each, but that the first grows up to it
 	used  uint32   // entries ever handed out: those before it are in the index or in free
 	free  []uint32 // evicted
 	index []uint64 // open addressing, linear probing: hash in the high half, entry number + 1 in the low; 0: empty
@@ -61,16 +61,22 @@ type codec[P any] struct {
 	weigh func(p P) int
 }
 
-const pageEntries = 128
+const (
+	pageEntries  = 1024
+	firstEntries = 16
+)
 
-// entry is 64 bytes for a P of 8: one cache line.
+// entry is 64 bytes for a P of 8: one cache line. With a million keys, time goes to waiting for memory: a
+// short key is compared without a look at its chunk.
 type entry[P any] struct {
 	committed, current     P
 	committedTs, currentTs int64 // ms; of absent values too: when they were deleted
 	epoch                  uint64
-	chunk, off, keyLen     uint32 // where the key lies
-	hash                   uint32
+	abbr                   uint64 // the key's first eight bytes (abbreviate)
+	chunk                  uint32 // where the key lies
+	keyLen                 uint32
 	flushID                uint32 // the flush that took, or takes, the value to Pebble; 0: none
+	off                    uint16 // in the chunk, in units of keyAlign
 	flags                  flags
 }
 
@@ -86,9 +92,9 @@ const (
 )
 
 // fixedBytes is what an entry takes beside its key and what its slots hold: itself, its share of the index,
-// which is between one and two thirds full, and of the lists.
+// which is between one and two thirds full, of the lists, and what its key is padded with.
 func (c *cache[P]) fixedBytes() int64 {
-	return int64(unsafe.Sizeof(entry[P]{})) + 8*2 + 4
+	return int64(unsafe.Sizeof(entry[P]{})) + 8*2 + 4 + keyAlign/2
 }
 
 func newCache[P any](codec codec[P], complete bool) *cache[P] {
@@ -105,14 +111,16 @@ func (c *cache[P]) at(i uint32) *entry[P] { return &c.pages[i/pageEntries][i%pag
 
 // key returns the entry's key: bytes that are never written again.
 func (c *cache[P]) key(e *entry[P]) []byte {
-	end := e.off + e.keyLen
-	return c.chunks[e.chunk][e.off:end:end]
+	off := int(e.off) * keyAlign
+	end := off + int(e.keyLen)
+	return c.chunks[e.chunk][off:end:end]
 }
 
 func (c *cache[P]) hash(key []byte) uint32 { return uint32(maphash.Bytes(c.seed, key)) }
 
 // find returns the number of the key's entry.
 func (c *cache[P]) find(key []byte, hash uint32) (i uint32, ok bool) {
+	abbr := abbreviate(key)
 	mask := uint32(len(c.index) - 1)
 	for at := hash & mask; ; at = (at + 1) & mask {
 		slot := c.index[at]
@@ -124,7 +132,7 @@ func (c *cache[P]) find(key []byte, hash uint32) (i uint32, ok bool) {
 		}
 		i := uint32(slot) - 1
 		e := c.at(i)
-		if string(c.key(e)) == string(key) {
+		if e.abbr == abbr && int(e.keyLen) == len(key) && (len(key) <= 8 || string(c.key(e)) == string(key)) {
 			e.flags |= recent
 			return i, true
 		}
@@ -141,13 +149,18 @@ func (c *cache[P]) add(key []byte, hash uint32) uint32 {
 		i, c.free = c.free[n-1], c.free[:n-1]
 	} else {
 		i = c.used
-		if int(i) == len(c.pages)*pageEntries {
-			c.pages = append(c.pages, new([pageEntries]entry[P]))
+		if n := len(c.pages); n == 0 {
+			c.pages = [][]entry[P]{make([]entry[P], firstEntries)}
+		} else if first := c.pages[0]; n == 1 && int(i) == len(first) && i < pageEntries {
+			c.pages[0] = make([]entry[P], 2*len(first))
+			copy(c.pages[0], first)
+		} else if int(i) == n*pageEntries {
+			c.pages = append(c.pages, make([]entry[P], pageEntries))
 		}
 		c.used++
 	}
 	e := c.at(i)
-	*e = entry[P]{hash: hash, keyLen: uint32(len(key)), flags: inUse | recent}
+	*e = entry[P]{abbr: abbreviate(key), keyLen: uint32(len(key)), flags: inUse | recent}
 	e.chunk, e.off = c.appendKey(key)
 	c.link(i, hash)
 	c.live++
@@ -156,23 +169,27 @@ func (c *cache[P]) add(key []byte, hash uint32) uint32 {
 }
 
 const (
+	keyAlign   = 8
 	firstChunk = 1 << 10
-	maxChunk   = 64 << 10
+	maxChunk   = 64 << 10 // a longer key has a chunk of its own
 )
 
-func (c *cache[P]) appendKey(key []byte) (chunk, off uint32) {
+func (c *cache[P]) appendKey(key []byte) (chunk uint32, off uint16) {
 	n := len(c.chunks)
-	if n == 0 || cap(c.chunks[n-1])-len(c.chunks[n-1]) < len(key) {
-		size := firstChunk
-		if n > 0 {
-			size = min(cap(c.chunks[n-1])*2, maxChunk)
+	if n > 0 {
+		last := c.chunks[n-1]
+		start := (len(last) + keyAlign - 1) &^ (keyAlign - 1)
+		if start <= maxChunk-keyAlign && cap(last)-start >= len(key) {
+			c.chunks[n-1] = append(last[:start], key...)
+			return uint32(n - 1), uint16(start / keyAlign)
 		}
-		c.chunks = append(c.chunks, make([]byte, 0, max(size, len(key))))
-		n++
 	}
-	last := c.chunks[n-1]
-	c.chunks[n-1] = append(last, key...)
-	return uint32(n - 1), uint32(len(last))
+	size := firstChunk
+	if n > 0 {
+		size = min(cap(c.chunks[n-1])*2, maxChunk)
+	}
+	c.chunks = append(c.chunks, append(make([]byte, 0, max(size, len(key))), key...))
+	return uint32(n), 0
 }
 
 // link enters entry i into the index.
@@ -233,7 +250,7 @@ func (c *cache[P]) load(i uint32, row []byte) error {
 // forget drops an entry that load failed for.
 func (c *cache[P]) forget(i uint32) {
 	e := c.at(i)
-	c.unlink(i, e.hash)
+	c.unlink(i, c.hash(c.key(e)))
 	c.live--
 	c.keyBytes -= int(e.keyLen)
 	c.deadKeys += int(e.keyLen)
@@ -395,7 +412,8 @@ func (c *cache[P]) rebuild() {
 		if e.flags&inUse == 0 {
 			continue
 		}
-		at := c.add(old.key(e), e.hash)
+		key := old.key(e)
+		at := c.add(key, c.hash(key))
 		moved := c.at(at)
 		chunk, off := moved.chunk, moved.off
 		*moved = *e

@@ -31,8 +31,8 @@ type Options struct {
 	// FS is where the files lie; nil: the operating system's file system.
 	FS vfs.FS
 	// CacheBytes bounds the cached entries of all stores together; 0: 128 MiB. Entries of the open epoch, and
-	// those Pebble does not have yet, cannot be evicted and may exceed it. Pebble's block cache takes up to a
-	// quarter as much again.
+	// those Pebble does not have yet, cannot be evicted and may exceed it. Pebble's block cache takes up to half
+	// as much again.
 	CacheBytes int64
 	// FlushBytes is how much committed content may wait for its flush, over all tasks; 0: 64 MiB. It is
 	// never more than half of CacheBytes.
@@ -125,7 +125,7 @@ func (db *DB) open() (err error) {
 	if err := db.gate.MkdirAll(db.dir, 0o755); err != nil {
 		return err
 	}
-	cache := pebble.NewCache(max(db.opts.CacheBytes/4, minBlockCache))
+	cache := pebble.NewCache(max(db.opts.CacheBytes/2, minBlockCache))
 	defer cache.Unref() // Pebble holds its own reference
 	if db.pebble, err = pebble.Open(db.dir, db.pebbleOptions(cache)); err != nil {
 		return err
@@ -144,6 +144,8 @@ const (
 	// maxMemTables bounds what waits to become a table, in memtables; a batch of FlushBytes must fit.
 	maxMemTables = 6
 	bloomBits    = 10
+	// tableBytes is small, since a table's filter is one block: it is read, and evicted, as a whole.
+	tableBytes = 4 << 20
 )
 
 func (db *DB) pebbleOptions(cache *pebble.Cache) *pebble.Options {
@@ -160,6 +162,7 @@ func (db *DB) pebbleOptions(cache *pebble.Cache) *pebble.Options {
 	}
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
+		o.TargetFileSizes[i] = tableBytes
 	}
 	return o
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,14 +39,15 @@ type Runner struct {
 	polls      sync.WaitGroup
 	cancelPoll context.CancelFunc
 
-	mu      sync.Mutex
-	work    sync.Cond // there is a task to take, or none will be
-	ready   []*Slot
-	running int
-	paused  bool
-	closed  bool
-	err     error // the first failure of a worker or the poller
-	waiters []chan struct{}
+	mu       sync.Mutex
+	work     sync.Cond // there is a task to take, or none will be
+	ready    []*Slot
+	running  int
+	paused   bool
+	closed   bool
+	assigned bool  // once the first partitions came
+	err      error // the first failure of a worker or the poller
+	waiters  []chan struct{}
 }
 
 // queue is what a Runner keeps for a task, under Runner.mu.
@@ -277,6 +279,10 @@ func (r *Runner) deliver(f log.Fetched) {
 	hold := false
 	r.mu.Lock()
 	s := r.e.Slot(f.Partition)
+	if s == nil { // fetched before its partition was taken away
+		r.mu.Unlock()
+		return
+	}
 	q := &s.queue
 	if q.load == nil {
 		q.load, q.held = map[log.TopicPartition]int{}, map[log.TopicPartition]bool{}
@@ -423,7 +429,7 @@ func (p *pace) wait(now time.Time, idle bool) time.Duration {
 func (r *Runner) idle() (idle, dirty bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.running > 0 || len(r.ready) > 0 {
+	if !r.assigned || r.running > 0 || len(r.ready) > 0 {
 		return false, false
 	}
 	return r.e.Drained(), r.e.Dirty()
@@ -479,6 +485,13 @@ func (r *Runner) forget() {
 	}
 }
 
+// unlistDropped keeps workers from tasks that are gone.
+func (r *Runner) unlistDropped() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ready = slices.DeleteFunc(r.ready, func(s *Slot) bool { return r.e.slots[s.ID] != s })
+}
+
 // handle deals with a change of what this instance owns. The poller waits for it, so Next is not under way.
 func (r *Runner) handle(ctx context.Context, ev event) error {
 	defer close(ev.done)
@@ -490,6 +503,9 @@ func (r *Runner) handle(ctx context.Context, ev event) error {
 		if err := r.e.Assign(ctx, v.Partitions); err != nil {
 			return err
 		}
+		r.mu.Lock()
+		r.assigned = true
+		r.mu.Unlock()
 	case log.Revoking:
 		if err := r.settle(ctx); err != nil {
 			return err
@@ -497,6 +513,7 @@ func (r *Runner) handle(ctx context.Context, ev event) error {
 		if err := r.e.Drop(v.Partitions); err != nil {
 			return err
 		}
+		r.unlistDropped()
 		r.e.Member().Done(v)
 	case log.Lost:
 		if err := r.barrier(ctx); err != nil {
