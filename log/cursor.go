@@ -38,7 +38,7 @@ type batchCursor struct {
 
 var _ Cursor = (*batchCursor)(nil)
 
-// newCursor returns a cursor over buf. end is what End returns; skip may be nil.
+// newCursor returns a cursor over buf. end is what End returns; skip may be nil, and must not keep h.
 func newCursor(buf []byte, from, end int64, skip func(h *batchHeader) bool) *batchCursor {
 	return &batchCursor{buf: buf, from: from, end: end, skip: skip}
 }
@@ -66,7 +66,7 @@ func (c *batchCursor) Next(dst []Record) (int, error) {
 		read, err := c.records.next(dst[n:])
 		n += read
 		if err != nil {
-			c.fail(err)
+			c.fail(inBatch(&c.header, err))
 		}
 	}
 	if n > 0 {
@@ -91,14 +91,18 @@ func (c *batchCursor) nextBatch() error {
 	}
 	h := &c.header
 	if h.size() > len(rest) {
-		return fmt.Errorf("batch with base offset %d is cut short: %d of %d bytes", h.baseOffset, len(rest), h.size())
+		return inBatch(h, fmt.Errorf("cut short: %d of %d bytes", len(rest), h.size()))
 	}
 	batch := rest[:h.size():h.size()]
 	if err := c.openBatch(h, batch); err != nil {
-		return fmt.Errorf("batch with base offset %d: %w", h.baseOffset, err)
+		return inBatch(h, err)
 	}
 	c.at += len(batch)
 	return nil
+}
+
+func inBatch(h *batchHeader, err error) error {
+	return fmt.Errorf("batch with base offset %d: %w", h.baseOffset, err)
 }
 
 func (c *batchCursor) openBatch(h *batchHeader, batch []byte) error {
