@@ -186,7 +186,7 @@ type batchWalk struct {
 func (w *batchWalk) run(offset, bound int64) *CorruptError {
 	started := false
 	for at := 0; at < len(w.buf); {
-		h, err := w.header(at)
+		h, whole, err := w.header(at)
 		if err != nil {
 			if started {
 				return nil // the next fetch starts there and says so
@@ -194,7 +194,7 @@ func (w *batchWalk) run(offset, bound int64) *CorruptError {
 			return &CorruptError{Path: w.path, Offset: w.start + int64(at), Err: err}
 		}
 		switch {
-		case h == nil:
+		case !whole:
 			w.need = batchHeaderSize
 		case h.size() > len(w.buf)-at:
 			w.need = h.size()
@@ -222,28 +222,28 @@ func (w *batchWalk) run(offset, bound int64) *CorruptError {
 	return nil
 }
 
-// header reads the header at buf[at:] and holds it against what is known; nil if buf ends inside of it.
-func (w *batchWalk) header(at int) (*batchHeader, error) {
+// header reads the header at buf[at:] and holds it against what is known; whole is false if buf ends inside of
+// it.
+func (w *batchWalk) header(at int) (h batchHeader, whole bool, err error) {
 	if len(w.buf)-at < batchHeaderSize {
 		if int64(at)+batchHeaderSize > w.left {
-			return nil, fmt.Errorf("%d bytes are less than a batch header", w.left-int64(at))
+			err = fmt.Errorf("%d bytes are less than a batch header", w.left-int64(at))
 		}
-		return nil, nil
+		return h, false, err
 	}
-	h, err := parseBatchHeader(w.buf[at:])
+	h, err = parseBatchHeader(w.buf[at:])
 	switch {
 	case err != nil:
-		return nil, err
 	case w.next >= 0 && h.baseOffset != w.next:
-		return nil, fmt.Errorf("batch has base offset %d, want %d", h.baseOffset, w.next)
+		err = fmt.Errorf("batch has base offset %d, want %d", h.baseOffset, w.next)
 	case h.lastOffsetDelta < 0:
-		return nil, fmt.Errorf("batch has last offset delta %d", h.lastOffsetDelta)
+		err = fmt.Errorf("batch has last offset delta %d", h.lastOffsetDelta)
 	case at == 0 && w.last >= 0 && h.nextOffset() != w.last+1:
-		return nil, fmt.Errorf("batch ends at offset %d, and the index says %d", h.nextOffset()-1, w.last)
+		err = fmt.Errorf("batch ends at offset %d, and the index says %d", h.nextOffset()-1, w.last)
 	case int64(at)+int64(h.size()) > w.left:
-		return nil, fmt.Errorf("batch of %d bytes reaches past the segment's end, %d bytes on", h.size(), w.left-int64(at))
+		err = fmt.Errorf("batch of %d bytes reaches past the segment's end, %d bytes on", h.size(), w.left-int64(at))
 	}
-	return &h, nil
+	return h, true, err
 }
 
 // damaged takes note that the batch at offset is damaged, once, and returns what to say of it.

@@ -38,6 +38,7 @@ type journal struct {
 	spare      *journalFile   // named and ready to come after cur
 	unsynced   []*journalFile // in order; those with frames that are not known synced, cur the last
 	retired    []*journalFile // full, and not covered by a checkpoint yet
+	numRetired atomic.Int64   // of them, to look at without the lock
 	free       []*journalFile // covered
 
 	failed atomic.Pointer[error] // set once: nothing is written any more
@@ -198,6 +199,7 @@ func (j *journal) append(fr *frame) (uint64, error) {
 	end := j.position + int64(len(fr.buf))
 	fr.seal(j.cur.number, j.sequence, j.synced.Load())
 	if err := j.cur.f.writeAt(fr.buf, j.position); err != nil {
+		j.unwrite(err)
 		return 0, err
 	}
 	j.position = end
@@ -208,6 +210,16 @@ func (j *journal) append(fr *frame) (uint64, error) {
 		j.stretch(end)
 	}
 	return j.cur.last, nil
+}
+
+// unwrite sees to it that a frame whose write failed is not found there after a crash: it may have come to be
+// on disk nevertheless, and its caller is told that it is not.
+func (j *journal) unwrite(cause error) {
+	err := j.cur.f.writeAt(zeros[:frameHeaderSize], j.position)
+	if err != nil && !errors.Is(err, ErrDiskFull) {
+		j.fail(fmt.Errorf("%w, and neither can it be taken back: %w", cause, err))
+	}
+	// Without room for a header there is none.
 }
 
 // stretch writes zeros after the frame that made the file longer. What keeps it from that will keep the next
@@ -227,6 +239,7 @@ var zeros [zeroAhead]byte
 // roll goes on to the spare file. The caller holds mu.
 func (j *journal) roll() {
 	j.retired = append(j.retired, j.cur)
+	j.numRetired.Store(int64(len(j.retired)))
 	j.cur, j.position, j.spare = j.spare, 0, nil
 	j.unsynced = append(j.unsynced, j.cur)
 	j.rolled()
@@ -235,13 +248,6 @@ func (j *journal) roll() {
 // here is the place and the sequence of the next frame. The caller holds mu.
 func (j *journal) here() (number uint64, position int64, sequence uint64) {
 	return j.cur.number, j.position, j.sequence
-}
-
-// numRetired is how many files wait for a checkpoint.
-func (j *journal) numRetired() int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return len(j.retired)
 }
 
 // reveal shows readers the effects of a frame: at once if it counts as synced, and else when it does. Calls
@@ -360,6 +366,7 @@ func (j *journal) release(covered uint64) error {
 		}
 	}
 	j.retired = slices.DeleteFunc(j.retired, old)
+	j.numRetired.Store(int64(len(j.retired)))
 	j.mu.Unlock()
 
 	j.syncMu.Lock()

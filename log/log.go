@@ -375,10 +375,10 @@ func (l *Log) runSync() {
 
 // throttle holds an append back while the checkpoints have fallen far behind.
 func (l *Log) throttle() {
-	if l.journal.numRetired() < maxRetiredFiles {
+	if l.journal.numRetired.Load() < maxRetiredFiles {
 		return
 	}
-	l.checkpoints.await(func() bool { return l.journal.numRetired() < maxRetiredFiles || l.journal.err() != nil })
+	l.checkpoints.await(func() bool { return l.journal.numRetired.Load() < maxRetiredFiles || l.journal.err() != nil })
 }
 
 // Close makes everything durable and closes the log. Readers and members that wait get ErrClosed; open
