@@ -446,32 +446,39 @@ func (r *Runner) wakeWaiters() {
 
 // commit ends the epoch and lets the workers go on.
 func (r *Runner) commit(ctx context.Context) error {
-	if err := r.settle(ctx); err != nil {
+	committed, err := r.settle(ctx)
+	if err != nil {
 		return err
+	}
+	if !committed {
+		r.stopPolling()
+		if err := r.restart(ctx); err != nil {
+			return err
+		}
+		r.startPolling()
 	}
 	r.release()
 	return nil
 }
 
-// settle brings the tasks to a barrier and commits. After an error the epoch is aborted.
-func (r *Runner) settle(ctx context.Context) error {
+// settle brings the tasks to a barrier and commits. committed is false if the broker aborted the epoch.
+// After an error it is aborted too, and the run is at its end.
+func (r *Runner) settle(ctx context.Context) (committed bool, err error) {
 	if err := r.barrier(ctx); err != nil {
-		return r.e.giveUp(ctx, err)
+		return false, r.e.giveUp(ctx, err)
 	}
 	if err := r.failure(); err != nil {
-		return r.e.giveUp(ctx, err)
+		return false, r.e.giveUp(ctx, err)
 	}
-	ctx = context.WithoutCancel(ctx)
-	committed, err := r.e.Commit(ctx)
-	if err != nil || committed {
-		return err
-	}
-	r.stopPolling()
-	if err := r.e.Restart(ctx); err != nil {
+	return r.e.Commit(context.WithoutCancel(ctx))
+}
+
+// restart brings all tasks back to the last commit. The poller must not be in Next.
+func (r *Runner) restart(ctx context.Context) error {
+	if err := r.e.Restart(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
 	r.forget()
-	r.startPolling()
 	return nil
 }
 
@@ -507,13 +514,19 @@ func (r *Runner) handle(ctx context.Context, ev event) error {
 		r.assigned = true
 		r.mu.Unlock()
 	case log.Revoking:
-		if err := r.settle(ctx); err != nil {
+		committed, err := r.settle(ctx)
+		if err != nil {
 			return err
 		}
 		if err := r.e.Drop(v.Partitions); err != nil {
 			return err
 		}
 		r.unlistDropped()
+		if !committed {
+			if err := r.restart(ctx); err != nil {
+				return err
+			}
+		}
 		r.e.Member().Done(v)
 	case log.Lost:
 		if err := r.barrier(ctx); err != nil {
@@ -530,7 +543,8 @@ func (r *Runner) handle(ctx context.Context, ev event) error {
 
 // shutDown commits what is done and leaves the rest to the next run.
 func (r *Runner) shutDown(ctx context.Context) error {
-	if err := r.settle(ctx); err != nil {
+	committed, err := r.settle(ctx)
+	if err != nil || !committed { // what was not committed is the next run's
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushOnStop)

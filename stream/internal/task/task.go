@@ -70,8 +70,8 @@ type Task struct {
 	plan       *Plan
 	inputs     []*input
 	streamTime int64
-	at         *input // the input of the record being processed
-	op         int32  // index of the operator at work; see Enter
+	at         *input   // the input of the record being processed
+	op         operator // at work; see Enter
 	outputs    []*Output
 	stores     []*Store
 	flushers   []func() error
@@ -125,11 +125,11 @@ func (t *Task) BeforeCommit(f func() error) { t.flushers = append(t.flushers, f)
 // Enter notes that the operator with the given index in the graph is about to run code that may fail.
 // One store to memory: it is what a panic in a user's function, or a function that does not return, is
 // reported with.
-func (t *Task) Enter(node int) { t.op = int32(node) }
+func (t *Task) Enter(node int) { t.op.set(node) }
 
 // Running names the operator that was last entered. It may be called while the task runs, by someone who
 // gave up waiting for it; then the answer is a good guess.
-func (t *Task) Running() *graph.Node { return t.plan.Graph.Nodes[t.op] }
+func (t *Task) Running() *graph.Node { return t.plan.Graph.Nodes[t.op.get()] }
 
 // Run processes up to limit records, but returns after the one at hand once stop is set. It reports how
 // many, and whether more could be processed now. After an error the task must be opened again.
