@@ -208,6 +208,33 @@ func kmsgBatch(t *testing.T, rs []testRecord, c Compression, batch kmsg.RecordBa
 	return b
 }
 
+// Numbers of one to five bytes, and what surrounds each size.
+func TestBatchWithNumbersOfEverySize(t *testing.T) {
+	var rs []testRecord
+	for _, edge := range []int{1, 1 << 6, 1 << 13, 1 << 20, 1 << 27, 1 << 34, 1 << 62} {
+		for n := edge - 1; n <= edge; n++ {
+			r := testRecord{timestamp: int64(n)}
+			if n <= 1<<20 {
+				r.key, r.value = make([]byte, n), make([]byte, n)
+			}
+			rs = append(rs, r, testRecord{timestamp: int64(-n), value: []byte("between")})
+		}
+	}
+	ours := mustEncode(t, rs, CompressionNone, noProducer, 1000)
+	theirs := kmsgBatch(t, rs, CompressionNone, kmsg.RecordBatch{
+		FirstOffset: 1000, PartitionLeaderEpoch: 7, Magic: 2, LastOffsetDelta: int32(len(rs) - 1), MaxTimestamp: 1 << 62,
+		ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1, NumRecords: int32(len(rs)),
+	})
+	if !bytes.Equal(ours, theirs) {
+		t.Errorf("batches differ: %d bytes, want %d", len(ours), len(theirs))
+	}
+	got, err := readAllRecords(newCursor(ours, 0, 0, nil), 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameRecords(t, got, rs, 1000)
+}
+
 // Any records, in any number of batches, with any codec, come back as they went in; fit keeps its promise.
 func TestBatchRoundTrip(t *testing.T) {
 	maybe := func(rt *rapid.T, label string, maxLen int) []byte {
@@ -410,8 +437,12 @@ func TestAppendBatchKnowsItsLimit(t *testing.T) {
 		b := new(Block)
 		b.Add(make([]byte, n), -1, n, 0, nil)
 		want := fmt.Sprintf("record 0 of the block has key 0, value %d, headers 0 bytes; a batch holds at most 134217728", n)
-		if _, err := appendBatch(nil, b, 0, 1, CompressionNone, noProducer); !errors.Is(err, ErrRecordTooLarge) || !strings.Contains(err.Error(), want) {
+		allocated := allocatedBy(func() { _, err = appendBatch(nil, b, 0, 1, CompressionNone, noProducer) })
+		if !errors.Is(err, ErrRecordTooLarge) || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %s", err, want)
+		}
+		if n > maxBatchBytes && allocated > 1<<20 {
+			t.Errorf("%d bytes allocated for a record that cannot fit", allocated)
 		}
 	}
 }

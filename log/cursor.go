@@ -192,9 +192,9 @@ func (d *recordDecoder) next(dst []Record) (n int, err error) {
 	b, at := d.b, d.at
 	for n < len(dst) && d.left > 0 {
 		var (
-			timestampDelta                int64
-			offsetDelta                   int32
-			key, keyEnd, value, tail, end int
+			timestampDelta                    int64
+			offsetDelta                       int32
+			key, keyEnd, value, valueEnd, end int
 		)
 		quick := false
 		if len(b)-at >= varintWindow {
@@ -208,11 +208,11 @@ func (d *recordDecoder) next(dst []Record) (n int, err error) {
 			key = at + i
 			keyEnd = key + int(keySize)
 			valueSizeAt := max(key, keyEnd)
-			if i < varintWindow && keySize >= -1 && valueSizeAt < end && end <= len(b) && len(b)-valueSizeAt >= varintWindow {
+			if i < varintWindow && keySize >= -1 && end <= len(b) && len(b)-valueSizeAt >= varintWindow {
 				valueSize, i := shortVarint((*[varintWindow]byte)(b[valueSizeAt:]), 0)
 				value = valueSizeAt + i
-				tail = value + int(valueSize)
-				quick = i < varintWindow && valueSize >= -1 && max(value, tail) < end
+				valueEnd = value + int(valueSize)
+				quick = i < varintWindow && valueSize >= -1 && max(value, valueEnd) < end
 			}
 		}
 		if !quick {
@@ -221,14 +221,14 @@ func (d *recordDecoder) next(dst []Record) (n int, err error) {
 				return n, err
 			}
 			timestampDelta, offsetDelta = p.timestampDelta, p.offsetDelta
-			key, keyEnd, value, tail, end = p.key, p.keyEnd, p.value, p.valueEnd, p.end
+			key, keyEnd, value, valueEnd, end = p.key, p.keyEnd, p.value, p.valueEnd, p.end
 		}
 		if offsetDelta <= d.previous || offsetDelta > d.lastOffsetDelta {
 			return n, d.bad("its offset delta is %d, want one after %d", int(offsetDelta), int(d.previous))
 		}
 		r := &dst[n]
 		r.headers = nil
-		if h := max(value, tail); end-h != 1 || b[h] != 0 {
+		if h := max(value, valueEnd); end-h != 1 || b[h] != 0 {
 			if r.headers, err = d.headers(b[h:end:end]); err != nil {
 				return n, err
 			}
@@ -251,8 +251,8 @@ func (d *recordDecoder) next(dst []Record) (n int, err error) {
 		if keyEnd >= key {
 			r.Key = b[key:keyEnd:keyEnd]
 		}
-		if tail >= value {
-			r.Value = b[value:tail:tail]
+		if valueEnd >= value {
+			r.Value = b[value:valueEnd:valueEnd]
 		}
 		n++
 	}

@@ -87,12 +87,17 @@ func TestCursorDecodesInPlace(t *testing.T) {
 	}
 }
 
-// The records of a batch whose record 2 of 4 is given as bytes.
-func batchWithRecord(t *testing.T, record string) []byte {
+// batchWithRecord has four records, of which the third is given as bytes. It is followed by as little as can be
+// or by more, so that it is decoded either way (see recordDecoder.next).
+func batchWithRecord(t *testing.T, record string, followed bool) []byte {
 	t.Helper()
 	b := mustEncode(t, []testRecord{{}, {}}, CompressionNone, noProducer, 1000)
 	b = append(b, record...)
-	b = append(b, "\x0c\x00\x00\x06\x01\x01\x00"...)
+	if followed {
+		b = append(b, "\x5c\x00\x00\x06\x01\x50this value takes 40 bytes, as it happens\x00"...)
+	} else {
+		b = append(b, "\x0c\x00\x00\x06\x01\x01\x00"...)
+	}
 	return withHeader(b, func(h *batchHeader) { h.recordCount, h.lastOffsetDelta = 4, 3 })
 }
 
@@ -102,14 +107,12 @@ func TestCursorErrors(t *testing.T) {
 	good := mustEncode(t, variedRecords(5), CompressionNone, noProducer, 100)
 	zstd := mustEncode(t, variedRecords(50), CompressionZstd, noProducer, 1000)
 	change := func(b []byte, f func(h *batchHeader)) []byte { return withHeader(b, f) }
-	huge := "\xfe\xff\xff\xff\x0f"
 	for _, c := range []struct {
 		name     string
 		bad      []byte
 		readable int // of bad
 		want     string
 	}{
-		{"good batch", batchWithRecord(t, "\x0c\x00\x00\x04\x01\x01\x00"), 4, ""},
 		{"bits beyond what is defined", change(zstd, func(h *batchHeader) { h.attributes |= 0x7f80 &^ 0x38 }), 50, ""},
 		{"no records, as compaction leaves it", change(good[:61], func(h *batchHeader) { h.baseOffset, h.recordCount = 1000, 0 }), 0, ""},
 
@@ -129,24 +132,6 @@ func TestCursorErrors(t *testing.T) {
 		{"unknown codec", change(zstd, func(h *batchHeader) { h.attributes = 7 }), 0, "records with compression(7): unknown codec"},
 		{"wrong codec", change(zstd, func(h *batchHeader) { h.attributes = int16(CompressionGzip) }), 0, "records with gzip: "},
 		{"sum", append(bytes.Clone(zstd[:len(zstd)-1]), zstd[len(zstd)-1]^1), 0, "CRC mismatch: stored "},
-
-		{"length no number", batchWithRecord(t, "\xff\xff\xff\xff\xff\xff\xff"), 2, "record 2 of 4: its length is bad (0, with 14 bytes left)"},
-		{"length negative", batchWithRecord(t, "\x01\x00\x00\x04\x01\x01\x00"), 2, "record 2 of 4: its length is bad (-1, with 14 bytes left)"},
-		{"length too small", batchWithRecord(t, "\x0a\x00\x00\x04\x01\x01\x00"), 2, "record 2 of 4: its length is bad (5, with 14 bytes left)"},
-		{"length too large", batchWithRecord(t, "\x1c\x00\x00\x04\x01\x01\x00"), 2, "record 2 of 4: its length is bad (14, with 14 bytes left)"},
-		{"length huge", batchWithRecord(t, huge+"\x00\x00"), 2, "record 2 of 4: its length is bad (2147483647, with 14 bytes left)"},
-		{"timestamp too long", batchWithRecord(t, "\x0c\x00\xff\xff\xff\xff\xff"), 2, "record 2 of 4: its key size is bad (0) or it is cut short in 6 bytes"},
-		{"key size -2", batchWithRecord(t, "\x0c\x00\x00\x04\x03\x01\x00"), 2, "record 2 of 4: its key size is bad (-2)"},
-		{"key past the record", batchWithRecord(t, "\x0c\x00\x00\x04\x06\x01\x00"), 2, "record 2 of 4: its key size is bad (3)"},
-		{"no value", batchWithRecord(t, "\x0c\x00\x00\x04\x04\x01\x00"), 2, "record 2 of 4: its value size is bad (0)"},
-		{"value size -2", batchWithRecord(t, "\x0c\x00\x00\x04\x01\x03\x00"), 2, "record 2 of 4: its value size is bad (-2)"},
-		{"value past the record", batchWithRecord(t, "\x0c\x00\x00\x04\x01\x04\x00"), 2, "record 2 of 4: its value size is bad (2)"},
-		{"no header count", batchWithRecord(t, "\x0c\x00\x00\x04\x01\x02\x00"), 2, "record 2 of 4: header count is no number"},
-		{"header that is not there", batchWithRecord(t, "\x0c\x00\x00\x04\x01\x01\x02"), 2, "record 2 of 4: header count is 1, with 0 bytes left"},
-		{"bytes after the record's headers", batchWithRecord(t, "\x0e\x00\x00\x04\x01\x01\x00\x00"), 2, "record 2 of 4: 1 bytes left over after 0 headers"},
-		{"offset delta twice", batchWithRecord(t, "\x0c\x00\x00\x02\x01\x01\x00"), 2, "record 2 of 4: its offset delta is 1, want one after 1"},
-		{"offset delta negative", batchWithRecord(t, "\x0c\x00\x00\x01\x01\x01\x00"), 2, "record 2 of 4: its offset delta is -1, want one after 1"},
-		{"offset delta past the last", batchWithRecord(t, "\x0c\x00\x00\x08\x01\x01\x00"), 2, "record 2 of 4: its offset delta is 4, want one after 1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, size := range []int{1, 6, 100} {
@@ -176,6 +161,52 @@ func TestCursorErrors(t *testing.T) {
 					if n, again := cur.Next(make([]Record, 3)); n != 0 || again != err {
 						t.Errorf("after the error: %d records, %v", n, again)
 					}
+				}
+			}
+		})
+	}
+}
+
+// A bad record, with good ones before it and after.
+func TestCursorRefusesRecord(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		record string
+		want   string // "" if it is accepted
+	}{
+		{"good", "\x0c\x00\x00\x04\x01\x01\x00", ""},
+		{"good, with attrs", "\x0c\xff\x00\x04\x01\x01\x00", ""},
+		{"good, numbers longer than they need be", "\x98\x80\x00\x00\x80\x00\x84\x00\x81\x00\x81\x80\x00\x80\x00", ""},
+		{"length no number", "\xff\xff\xff\xff\xff\xff\xff", "its length is bad (0"},
+		{"length negative", "\x01\x00\x00\x04\x01\x01\x00", "its length is bad (-1"},
+		{"length too small", "\x0a\x00\x00\x04\x01\x01\x00", "its length is bad (5"},
+		{"length too large", "\xc8\x01\x00\x00\x04\x01\x01\x00", "its length is bad (100"},
+		{"length huge", "\xfe\xff\xff\xff\x0f\x00\x00", "its length is bad (2147483647"},
+		{"timestamp too long", "\x0c\x00\xff\xff\xff\xff\xff", "its key size is bad (0) or it is cut short in 6 bytes"},
+		{"key size -2", "\x0c\x00\x00\x04\x03\x01\x00", "its key size is bad (-2)"},
+		{"key past the record", "\x0c\x00\x00\x04\x06\x01\x00", "its key size is bad (3)"},
+		{"no value", "\x0c\x00\x00\x04\x04\x01\x00", "its value size is bad (0)"},
+		{"value size -2", "\x0c\x00\x00\x04\x01\x03\x00", "its value size is bad (-2)"},
+		{"value past the record", "\x0c\x00\x00\x04\x01\x04\x00", "its value size is bad (2)"},
+		{"no header count", "\x0c\x00\x00\x04\x01\x02\x00", "header count is no number"},
+		{"header that is not there", "\x0c\x00\x00\x04\x01\x01\x02", "header count is 1, with 0 bytes left"},
+		{"bytes after the record's headers", "\x0e\x00\x00\x04\x01\x01\x00\x00", "1 bytes left over after 0 headers"},
+		{"offset delta twice", "\x0c\x00\x00\x02\x01\x01\x00", "its offset delta is 1, want one after 1"},
+		{"offset delta negative", "\x0c\x00\x00\x01\x01\x01\x00", "its offset delta is -1, want one after 1"},
+		{"offset delta past the last", "\x0c\x00\x00\x08\x01\x01\x00", "its offset delta is 4, want one after 1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, followed := range []bool{false, true} {
+				rs, err := readAllRecords(newCursor(batchWithRecord(t, c.record, followed), 0, 2000, nil), 100)
+				if c.want == "" {
+					if len(rs) != 4 || err != nil {
+						t.Errorf("%d records, error %v", len(rs), err)
+					}
+					continue
+				}
+				want := "batch with base offset 1000: record 2 of 4: " + c.want
+				if len(rs) != 2 || !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), want) {
+					t.Errorf("%d records, error %v, want %s", len(rs), err, want)
 				}
 			}
 		})
