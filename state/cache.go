@@ -32,10 +32,10 @@ type cache[P any] struct {
 	seed  maphash.Seed
 
 	pages [][]entry[P] // of pageEntries each, but that the first grows up to it
-	used  uint32   // entries ever handed out: those before it are in the index or in free
-	free  []uint32 // evicted
-	index []uint64 // open addressing, linear probing: hash in the high half, entry number + 1 in the low; 0: empty
-	live  int      // entries in the index
+	used  uint32       // entries ever handed out: those before it are in the index or in free
+	free  []uint32     // evicted
+	index []uint64     // open addressing, linear probing: hash in the high half, entry number + 1 in the low; 0: empty
+	live  int          // entries in the index
 
 	chunks   [][]byte // key bytes
 	keyBytes int      // of live entries

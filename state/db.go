@@ -11,7 +11,6 @@
 package state
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -44,6 +43,8 @@ type Options struct {
 	Now func() time.Time
 	// Logger gets Pebble's messages; nil: none.
 	Logger *slog.Logger
+
+	memTableBytes uint64 // 0: defaultMemTableBytes; tests that want tables and compactions soon set less
 }
 
 const (
@@ -97,6 +98,9 @@ func Open(dir string, o Options) (*DB, error) {
 	if o.FlushInterval == 0 {
 		o.FlushInterval = defaultFlushInterval
 	}
+	if o.memTableBytes == 0 {
+		o.memTableBytes = defaultMemTableBytes
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -112,7 +116,10 @@ func Open(dir string, o Options) (*DB, error) {
 		tasks:     make(map[string]bool),
 		catalog:   make(map[storeName]uint32),
 	}
-	db.gate = newGate(o.FS, db.fail)
+	var err error
+	if db.gate, err = newGate(o.FS, dir, db.fail); err != nil {
+		return nil, fmt.Errorf("state: %s: %w", dir, err)
+	}
 	if err := db.open(); err != nil {
 		db.fail(fmt.Errorf("open: %w", err)) // unless the gate has seen the cause, which Pebble may not pass on
 		return nil, db.Close()
@@ -133,14 +140,17 @@ func (db *DB) open() (err error) {
 	if err := db.checkVersion(); err != nil {
 		return err
 	}
-	return db.loadCatalog()
+	if err := db.loadCatalog(); err != nil {
+		return err
+	}
+	return db.Err() // Pebble has not heard of it
 }
 
 const (
 	minBlockCache = 4 << 20
-	// memTableBytes is the size of Pebble's write buffer. Batches of half of it and more do not go through
+	// defaultMemTableBytes is the size of Pebble's write buffer. Batches of half of it and more do not go through
 	// one: they are kept as they are until they are written as a table.
-	memTableBytes = 16 << 20
+	defaultMemTableBytes = 16 << 20
 	// maxMemTables bounds what waits to become a table, in memtables; a batch of FlushBytes must fit.
 	maxMemTables = 6
 	bloomBits    = 10
@@ -156,7 +166,7 @@ func (db *DB) pebbleOptions(cache *pebble.Cache) *pebble.Options {
 		FormatMajorVersion:          pebble.FormatTableFormatV6,
 		Logger:                      logger,
 		EventListener:               &pebble.EventListener{BackgroundError: logger.backgroundError},
-		MemTableSize:                memTableBytes,
+		MemTableSize:                db.opts.memTableBytes,
 		MemTableStopWritesThreshold: maxMemTables,
 		MaxOpenFiles:                500,
 	}
@@ -258,7 +268,7 @@ func (db *DB) Err() error {
 func (db *DB) fail(err error) {
 	db.failureOnce.Do(func() {
 		err = fmt.Errorf("state: %s: %w", db.dir, err)
-		db.gate.shutOff(err)
+		db.gate.shut()
 		db.failure.Store(&err)
 		close(db.failed)
 	})
@@ -275,33 +285,21 @@ func (db *DB) recovered(err *error) {
 	}
 }
 
-// apply writes the batch and takes it over. It returns without waiting any longer once the database has
-// failed: Pebble may then wait for ever for a flush that cannot succeed.
+// apply writes the batch and takes it over. An error is the database's failure.
 func (db *DB) apply(b *pebble.Batch) error {
-	if err := db.Err(); err != nil {
-		return errors.Join(err, b.Close())
+	err := db.Err()
+	if err == nil {
+		err = db.write(b)
 	}
-	done := make(chan struct{})
-	db.background.Go(func() {
-		defer close(done)
-		db.write(b)
-	})
-	select {
-	case <-done:
-	case <-db.failed:
+	if err := errors.Join(err, b.Close()); err != nil {
+		db.fail(fmt.Errorf("write batch: %w", err))
 	}
 	return db.Err()
 }
 
-// write applies the batch. An error is the database's failure.
-func (db *DB) write(b *pebble.Batch) {
-	err := func() (err error) {
-		defer db.recovered(&err)
-		return errors.Join(db.pebble.Apply(b, pebble.NoSync), b.Close())
-	}()
-	if err != nil {
-		db.fail(fmt.Errorf("write batch: %w", err))
-	}
+func (db *DB) write(b *pebble.Batch) (err error) {
+	defer db.recovered(&err)
+	return db.pebble.Apply(b, pebble.NoSync)
 }
 
 // flush is what one task hands to the background. It is complete when done is closed, whether it was
@@ -328,11 +326,8 @@ func (f *flush) run(db *DB) {
 		<-f.after.done
 		f.after = nil
 	}
-	select {
-	case db.flushTurn <- struct{}{}:
-		defer func() { <-db.flushTurn }()
-	case <-db.failed:
-	}
+	db.flushTurn <- struct{}{}
+	defer func() { <-db.flushTurn }()
 	if db.Err() != nil {
 		return
 	}
@@ -345,8 +340,8 @@ func (f *flush) run(db *DB) {
 		db.fail(fmt.Errorf("gather batch: %w", errors.Join(err, b.Close())))
 		return
 	}
-	f.rows = nil // the batch has its own copy
-	db.write(b)
+	f.rows = nil    // the batch has its own copy
+	_ = db.apply(b) // an error is the database's failure, which whoever waits will see
 }
 
 func (f *flush) fill(b *pebble.Batch) error {
@@ -363,7 +358,7 @@ func (f *flush) fill(b *pebble.Batch) error {
 	return nil
 }
 
-// closePatience is how long Close waits for a Pebble that has failed. It may hold its own locks for ever.
+// closePatience is how long Close waits for a Pebble that has failed in a way of its own.
 const closePatience = time.Second
 
 // Close ends the database. Flushes that were started are waited for, nothing else is flushed. It returns
@@ -374,44 +369,34 @@ func (db *DB) Close() error {
 }
 
 func (db *DB) close() error {
-	written := make(chan struct{})
-	go func() {
-		db.background.Wait()
-		close(written)
-	}()
-	select {
-	case <-written:
-	case <-db.failed:
-	}
+	closed := make(chan error, 1)
+	go func() { closed <- db.closePebble() }()
 	var err error
-	closed := make(chan struct{})
-	go func() {
-		defer close(closed)
-		if db.pebble != nil && !db.poisoned.Load() {
-			defer db.recovered(&err)
-			err = db.pebble.Close()
-		}
-	}()
 	select {
-	case <-closed:
+	case err = <-closed:
 	case <-db.failed:
-		close(db.gate.closing)
-		patience, cancel := context.WithTimeout(context.Background(), closePatience)
-		defer cancel()
 		select {
-		case <-closed:
-		case <-patience.Done():
-			db.logger.Warn("Pebble did not close; it is left behind", "dir", db.dir)
-			return errors.Join(db.Err(), db.gate.unlock())
+		case err = <-closed:
+		case <-time.After(closePatience):
+			err = errors.New("pebble does not close; it is left behind")
 		}
-	}
-	if failure := db.Err(); failure != nil {
-		return errors.Join(failure, db.gate.unlock())
 	}
 	if err != nil {
 		err = fmt.Errorf("state: close %s: %w", db.dir, err)
 	}
+	if failure := db.Err(); failure != nil {
+		err = failure // the rest is its consequence
+	}
 	return errors.Join(err, db.gate.unlock())
+}
+
+func (db *DB) closePebble() (err error) {
+	db.background.Wait()
+	if db.pebble == nil || db.poisoned.Load() {
+		return nil
+	}
+	defer db.recovered(&err)
+	return db.pebble.Close()
 }
 
 // Task opens the named task's part, such as "word-count/3". A task is open once at a time.

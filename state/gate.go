@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,88 +16,150 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// This file stands between Pebble and the world, and takes what Pebble would do to the process when it
-// cannot write: it exits (Logger.Fatalf), panics (a WAL that cannot be written), retries at once and for
-// ever (a failed flush), or goes on and says so later (a write without sync).
+// This file stands between Pebble and the disk, since Pebble cannot be left to an error of the disk. It
+// exits the process (Logger.Fatalf), panics on goroutines of its own (a directory that cannot be synced),
+// panics with a mutex unlocked that a deferred call unlocks again, which no recover catches (a WAL that
+// cannot be rotated), or retries at once and for ever (a failed flush).
 //
-// The gate sees every change to a file. The first that fails is the database's failure, with its cause
-// intact, and shuts the gate: from then on no file changes any more. So what is on disk is what was there
-// at the failure, a prefix of what was applied, whatever a Pebble in an undefined state goes on doing.
+// So Pebble never hears of an error when it changes a file. The first change that fails is the database's
+// failure, with its cause intact, and shuts the gate: from then on no file changes any more. What Pebble
+// writes after that goes to memory or nowhere, and looks to it as if all were well, until it is closed,
+// which the failure makes the application do. What is on the disk is what was there at the failure, a
+// prefix of what was applied, as after a crash.
+//
+// A change that is under way on another goroutine when one fails may still happen. It did not depend on the
+// other, or it would have waited for it; so that too is a state that a crash could leave.
 
 // gate is the file system that a database's Pebble uses.
 type gate struct {
 	vfs.FS
-	fail func(error) // called with the first error, and maybe with later ones
+	fail func(error) // shuts the gate with the first error
 
-	shut    atomic.Pointer[error]
-	closing chan struct{} // closed when the database closes
+	isShut atomic.Bool
+	dream  *vfs.MemFS // files created since
 
 	mu    sync.Mutex
 	locks []*gateLock
 }
 
-func newGate(under vfs.FS, fail func(error)) *gate {
-	return &gate{FS: under, fail: fail, closing: make(chan struct{})}
+func newGate(under vfs.FS, dir string, fail func(error)) (*gate, error) {
+	g := &gate{FS: under, fail: fail, dream: vfs.NewMem()}
+	return g, g.dream.MkdirAll(dir, 0o755)
 }
 
-// shutOff lets no further change through; each is refused with err.
-func (g *gate) shutOff(err error) { g.shut.CompareAndSwap(nil, &err) }
+func (g *gate) shut() { g.isShut.Store(true) }
 
-// retryPause slows Pebble down, which repeats a failed flush without a pause.
-const retryPause = 10 * time.Millisecond
+// failed reports whether the change has failed in earnest: not because a file is there or is not, which
+// Pebble may ask in this way.
+func (g *gate) failed(step, name string, err error) bool {
+	if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
+		return false
+	}
+	g.fail(fmt.Errorf("%s %s: %w", step, name, err))
+	return true
+}
 
-// enter is called before each change.
-func (g *gate) enter() error {
-	err := g.shut.Load()
-	if err == nil {
+// file does what makes a file to write to; in memory once the gate is shut.
+func (g *gate) file(step, name string, do func() (vfs.File, error)) (vfs.File, error) {
+	if !g.isShut.Load() {
+		f, err := do()
+		if err == nil {
+			return &gateFile{File: f, g: g, name: name}, nil
+		}
+		if !g.failed(step, name, err) {
+			return nil, err
+		}
+	}
+	return g.dream.Create(name, vfs.WriteCategoryUnspecified)
+}
+
+func (g *gate) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	return g.file("create", name, func() (vfs.File, error) {
+		if strings.HasPrefix(g.FS.PathBase(name), markerPrefix) {
+			if err := g.syncDir(g.FS.PathDir(name)); err != nil {
+				return nil, err
+			}
+		}
+		return g.FS.Create(name, category)
+	})
+}
+
+// markerPrefix begins the name of a file whose name says which manifest counts. Pebble creates the manifest,
+// then the marker, and syncs the directory once: after a power loss the marker may be there without its
+// manifest, and the database cannot be opened. So the directory is synced before as well.
+const markerPrefix = "marker."
+
+func (g *gate) syncDir(dir string) error {
+	d, err := g.FS.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func (g *gate) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	return g.file("open", name, func() (vfs.File, error) { return g.FS.OpenReadWrite(name, category, opts...) })
+}
+
+func (g *gate) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	return g.file("reuse for", newname, func() (vfs.File, error) { return g.FS.ReuseForWrite(oldname, newname, category) })
+}
+
+// change does what changes a directory.
+func (g *gate) change(step, name string, do func() error) error {
+	if g.isShut.Load() {
 		return nil
 	}
-	pause := time.NewTimer(retryPause)
-	defer pause.Stop()
-	select {
-	case <-pause.C:
-	case <-g.closing:
-	}
-	return *err
-}
-
-// leave is called after each change.
-func (g *gate) leave(step, name string, err error) error {
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist) {
-		g.fail(fmt.Errorf("%s %s: %w", step, name, err))
+	err := do()
+	if g.failed(step, name, err) {
+		return nil
 	}
 	return err
 }
 
-func (g *gate) file(step, name string, f vfs.File, err error) (vfs.File, error) {
-	if err := g.leave(step, name, err); err != nil {
-		return nil, err
-	}
-	return &gateFile{File: f, g: g, name: name}, nil
+func (g *gate) Link(oldname, newname string) error {
+	return g.change("link", newname, func() error { return g.FS.Link(oldname, newname) })
 }
 
-func (g *gate) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	if err := g.enter(); err != nil {
-		return nil, err
-	}
-	f, err := g.FS.Create(name, category)
-	return g.file("create", name, f, err)
+func (g *gate) Rename(oldname, newname string) error {
+	return g.change("rename to", newname, func() error { return g.FS.Rename(oldname, newname) })
 }
 
-func (g *gate) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
-	if err := g.enter(); err != nil {
-		return nil, err
-	}
-	f, err := g.FS.OpenReadWrite(name, category, opts...)
-	return g.file("open", name, f, err)
+func (g *gate) MkdirAll(dir string, perm os.FileMode) error {
+	return g.change("make directory", dir, func() error { return g.FS.MkdirAll(dir, perm) })
 }
 
-func (g *gate) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	if err := g.enter(); err != nil {
-		return nil, err
+// Remove and RemoveAll: a file that cannot be removed is in nobody's way, and Pebble can bear it.
+func (g *gate) Remove(name string) error {
+	if g.isShut.Load() {
+		return nil
 	}
-	f, err := g.FS.ReuseForWrite(oldname, newname, category)
-	return g.file("reuse for", newname, f, err)
+	return g.FS.Remove(name)
+}
+
+func (g *gate) RemoveAll(name string) error {
+	if g.isShut.Load() {
+		return nil
+	}
+	return g.FS.RemoveAll(name)
+}
+
+func (g *gate) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	if g.isShut.Load() {
+		if f, err := g.dream.Open(name); err == nil {
+			return f, nil
+		}
+	}
+	return g.FS.Open(name, opts...)
+}
+
+func (g *gate) Stat(name string) (vfs.FileInfo, error) {
+	if g.isShut.Load() {
+		if info, err := g.dream.Stat(name); err == nil {
+			return info, nil
+		}
+	}
+	return g.FS.Stat(name)
 }
 
 // OpenDir opens a directory for Sync, which is a change like others.
@@ -106,43 +169,6 @@ func (g *gate) OpenDir(name string) (vfs.File, error) {
 		return nil, err
 	}
 	return &gateFile{File: f, g: g, name: name}, nil
-}
-
-func (g *gate) Link(oldname, newname string) error {
-	if err := g.enter(); err != nil {
-		return err
-	}
-	return g.leave("link", newname, g.FS.Link(oldname, newname))
-}
-
-func (g *gate) Rename(oldname, newname string) error {
-	if err := g.enter(); err != nil {
-		return err
-	}
-	return g.leave("rename to", newname, g.FS.Rename(oldname, newname))
-}
-
-func (g *gate) MkdirAll(dir string, perm os.FileMode) error {
-	if err := g.enter(); err != nil {
-		return err
-	}
-	return g.leave("make directory", dir, g.FS.MkdirAll(dir, perm))
-}
-
-// Remove and RemoveAll: a file that cannot be removed is in nobody's way, so their errors do not shut the
-// gate; but a shut gate keeps what a recovery may need.
-func (g *gate) Remove(name string) error {
-	if err := g.enter(); err != nil {
-		return err
-	}
-	return g.FS.Remove(name)
-}
-
-func (g *gate) RemoveAll(name string) error {
-	if err := g.enter(); err != nil {
-		return err
-	}
-	return g.FS.RemoveAll(name)
 }
 
 func (g *gate) Unwrap() vfs.FS { return g.FS }
@@ -183,55 +209,51 @@ func (l *gateLock) Close() error {
 	return l.err
 }
 
+// gateFile is a file that was opened to be changed while the gate was open.
 type gateFile struct {
 	vfs.File
 	g    *gate
 	name string
 }
 
-func (f *gateFile) Write(p []byte) (int, error) {
-	if err := f.g.enter(); err != nil {
-		return 0, err
+func (f *gateFile) change(step string, do func() error) error {
+	if f.g.isShut.Load() {
+		return nil
 	}
-	n, err := f.File.Write(p)
-	return n, f.g.leave("write", f.name, err)
+	if err := do(); err != nil {
+		f.g.fail(fmt.Errorf("%s %s: %w", step, f.name, err))
+	}
+	return nil
+}
+
+func (f *gateFile) Write(p []byte) (int, error) {
+	return len(p), f.change("write", func() error { _, err := f.File.Write(p); return err })
 }
 
 func (f *gateFile) WriteAt(p []byte, off int64) (int, error) {
-	if err := f.g.enter(); err != nil {
-		return 0, err
-	}
-	n, err := f.File.WriteAt(p, off)
-	return n, f.g.leave("write", f.name, err)
+	return len(p), f.change("write", func() error { _, err := f.File.WriteAt(p, off); return err })
 }
 
-func (f *gateFile) Sync() error {
-	if err := f.g.enter(); err != nil {
-		return err
-	}
-	return f.g.leave("sync", f.name, f.File.Sync())
+func (f *gateFile) Sync() error     { return f.change("sync", f.File.Sync) }
+func (f *gateFile) SyncData() error { return f.change("sync", f.File.SyncData) }
+
+func (f *gateFile) SyncTo(length int64) (full bool, err error) {
+	full = true // nothing is left to sync
+	err = f.change("sync", func() (err error) { full, err = f.File.SyncTo(length); return err })
+	return full, err
 }
 
-func (f *gateFile) SyncData() error {
-	if err := f.g.enter(); err != nil {
-		return err
+func (f *gateFile) Close() error {
+	if err := f.File.Close(); err != nil {
+		f.g.fail(fmt.Errorf("close %s: %w", f.name, err))
 	}
-	return f.g.leave("sync", f.name, f.File.SyncData())
+	return nil
 }
 
-func (f *gateFile) SyncTo(length int64) (bool, error) {
-	if err := f.g.enter(); err != nil {
-		return false, err
-	}
-	full, err := f.File.SyncTo(length)
-	return full, f.g.leave("sync", f.name, err)
-}
-
-func (f *gateFile) Close() error { return f.g.leave("close", f.name, f.File.Close()) }
-
-// pebbleLogger is Pebble's Logger. Pebble expects Fatalf not to return, but it runs on goroutines of
-// Pebble's that hold its locks, where neither exit nor panic nor waiting is any good: the gate is shut, so
-// that going on does no harm, and the application stops by DB.Failed.
+// pebbleLogger is Pebble's Logger. Pebble expects Fatalf not to return, but calls it on goroutines that hold
+// its locks, where neither to exit nor to panic nor to wait is any good. What is left, when all changes of
+// files succeed, are files that cannot be read and errors in Pebble: the gate is shut, so that going on does
+// no harm, and the application stops by DB.Failed.
 type pebbleLogger struct {
 	logger *slog.Logger
 	fail   func(error)
@@ -249,11 +271,16 @@ func (l pebbleLogger) Fatalf(format string, args ...any) {
 	l.fail(fatalError(format, args))
 }
 
-// backgroundError is Pebble's news of a flush or compaction that failed and will be tried again.
+// backgroundPause slows Pebble down, which repeats a flush or compaction that has failed without a pause.
+const backgroundPause = 5 * time.Millisecond
+
+// backgroundError is Pebble's news of a flush or compaction that has failed.
 func (l pebbleLogger) backgroundError(err error) {
-	if !errors.Is(err, pebble.ErrCancelledCompaction) {
-		l.fail(fmt.Errorf("pebble in the background: %w", err))
+	if errors.Is(err, pebble.ErrCancelledCompaction) {
+		return
 	}
+	l.fail(fmt.Errorf("pebble in the background: %w", err))
+	time.Sleep(backgroundPause)
 }
 
 // fatalError keeps what can be matched by errors.Is.
