@@ -15,6 +15,7 @@ import (
 type App struct {
 	topology *Topology
 	config   Config
+	stateFS  vfs.FS
 
 	mu      sync.Mutex
 	started bool
@@ -31,7 +32,7 @@ func New(t *Topology, c Config) (*App, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	return &App{topology: t, config: c.withDefaults(), running: make(chan struct{}), ended: make(chan struct{})}, nil
+	return &App{topology: t, config: c.withDefaults(), stateFS: vfs.Default, running: make(chan struct{}), ended: make(chan struct{})}, nil
 }
 
 // Run runs the application until ctx is done, and then returns nil: what was processed is committed, and
@@ -49,6 +50,14 @@ func (a *App) Run(ctx context.Context) error {
 	a.mu.Unlock()
 	defer close(a.ended)
 
+	err := a.run(ctx)
+	if err == nil || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil // stopped, if only while it was starting
+	}
+	return fmt.Errorf("stream: %s: %w", a.config.ApplicationID, public(err))
+}
+
+func (a *App) run(ctx context.Context) (err error) {
 	c := a.config
 	e, err := engine.Open(ctx, engine.Config{
 		Application: c.ApplicationID,
@@ -56,15 +65,20 @@ func (a *App) Run(ctx context.Context) error {
 		Guarantee:   c.Guarantee,
 		Plan:        a.topology.plan(c.Emit == OnCommit),
 		StateDir:    c.StateDir,
-		StateFS:     vfs.Default,
+		StateFS:     a.stateFS,
 		CacheBytes:  c.CacheBytes,
 		Parallel:    c.Workers,
 		Now:         c.Clock.Now,
 		Logger:      c.Logger.With("application", c.ApplicationID),
 	})
 	if err != nil {
-		return fmt.Errorf("stream: start %s: %w", c.ApplicationID, public(err))
+		return fmt.Errorf("start: %w", err)
 	}
+	defer func() {
+		if closeErr := e.Close(); err == nil && closeErr != nil {
+			err = fmt.Errorf("stop: %w", closeErr)
+		}
+	}()
 	a.runner = engine.NewRunner(e, engine.RunConfig{
 		Workers:        c.Workers,
 		CommitInterval: c.CommitInterval,
@@ -72,14 +86,7 @@ func (a *App) Run(ctx context.Context) error {
 		StopTimeout:    c.StopTimeout,
 	})
 	close(a.running)
-	err = public(a.runner.Run(ctx))
-	if closeErr := e.Close(); err == nil && closeErr != nil {
-		err = fmt.Errorf("stop: %w", closeErr)
-	}
-	if err != nil {
-		return fmt.Errorf("stream: run %s: %w", c.ApplicationID, err)
-	}
-	return nil
+	return a.runner.Run(ctx)
 }
 
 // WaitIdle returns nil once every input is read to its end, and all that was processed is committed: what

@@ -1,6 +1,10 @@
 package stream
 
-import "github.com/moldau-io/moldau/stream/internal/task"
+import (
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/moldau-io/moldau/stream/internal/task"
+)
 
 // Changes calls f with each change that a table sends on, old value included.
 func Changes[K, V any](t *Table[K, V], f func(k K, now, before V, hasNow, hasBefore bool)) {
@@ -13,3 +17,6 @@ func Changes[K, V any](t *Table[K, V], f func(k K, now, before V, hasNow, hasBef
 		}, nil
 	})
 }
+
+// SetStateFS has the application keep its state on another file system.
+func SetStateFS(a *App, fs vfs.FS) { a.stateFS = fs }
