@@ -235,3 +235,6 @@ func recoverCrash(ctx context.Context, t *testing.T, pt crashPoint, mode Sync, a
 	}
 	return err
 }
+
+// crashed is the file system as a machine leaves it that stops now: with what was synced, and nothing else.
+func crashed(fs *vfs.MemFS) *vfs.MemFS { return fs.CrashClone(vfs.CrashCloneCfg{}) }

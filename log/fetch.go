@@ -135,9 +135,12 @@ func (p *Partition) fetchSegment(from position, bound int64, maxBytes int) (Batc
 	want := maxBytes
 	for pl.position < size {
 		buf := make([]byte, min(int64(want), size-pl.position))
-		if err := f.readAt(buf, pl.position); err != nil {
+		n, err := f.readUpTo(buf, pl.position)
+		if err != nil {
 			return Batches{}, p.readError(err, from.offset)
 		}
+		short := n < len(buf) // of what the segment is to have
+		buf = buf[:n]
 		w := batchWalk{p: p, path: f.path, buf: buf, start: pl.position, left: size - pl.position, next: pl.base, last: pl.last}
 		if err := w.run(from.offset, bound); err != nil {
 			if pl.last < 0 {
@@ -156,6 +159,11 @@ func (p *Partition) fetchSegment(from position, bound int64, maxBytes int) (Batc
 				next: position{s: s, at: pl.position + int64(w.to), offset: w.next},
 			}, nil
 		}
+		if short {
+			bad := &CorruptError{Path: f.path, Offset: pl.position + int64(w.from),
+				Err: fmt.Errorf("the file ends after %d bytes, and the segment has %d", pl.position+int64(n), size)}
+			return Batches{}, p.damaged(bad, max(w.next, pl.last))
+		}
 		// All of it was passed over, or the first batch is larger than what was asked for.
 		pl = place{position: pl.position + int64(w.from), base: w.next, last: -1}
 		want = max(maxBytes, w.need)
@@ -165,8 +173,8 @@ func (p *Partition) fetchSegment(from position, bound int64, maxBytes int) (Batc
 
 // batchWalk goes over the batches in a piece of a segment by their headers, to find which of them are wanted.
 //
-// Base offset and length lie outside of a batch's CRC, so they are held against what is known: batches in a
-// segment follow one another without gaps.
+// Base offset, length and leader epoch lie outside of a batch's CRC, so they are held against what is known:
+// batches in a segment follow one another without gaps.
 type batchWalk struct {
 	p     *Partition
 	path  string
@@ -236,6 +244,8 @@ func (w *batchWalk) header(at int) (h batchHeader, whole bool, err error) {
 	case err != nil:
 	case w.next >= 0 && h.baseOffset != w.next:
 		err = fmt.Errorf("batch has base offset %d, want %d", h.baseOffset, w.next)
+	case h.leaderEpoch < 0 || h.leaderEpoch > w.p.leaderEpoch:
+		err = fmt.Errorf("batch has leader epoch %d, and the partition %d", h.leaderEpoch, w.p.leaderEpoch)
 	case h.lastOffsetDelta < 0:
 		err = fmt.Errorf("batch has last offset delta %d", h.lastOffsetDelta)
 	case at == 0 && w.last >= 0 && h.nextOffset() != w.last+1:

@@ -94,6 +94,15 @@ func (f *file) readAt(b []byte, at int64) error {
 	return fileError("read", f.path, err)
 }
 
+// readUpTo fills b from at on, as far as the file goes.
+func (f *file) readUpTo(b []byte, at int64) (int, error) {
+	n, err := f.File.ReadAt(b, at)
+	if n == len(b) || errors.Is(err, io.EOF) {
+		return n, nil
+	}
+	return n, fileError("read", f.path, err)
+}
+
 // sync makes what was written durable, the file's size included.
 func (f *file) sync() error {
 	defer f.lock()()

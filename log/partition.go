@@ -179,7 +179,7 @@ func (p *Partition) place(fr *frame, from, to int) error {
 				return err
 			}
 			var err error
-			if s, err = p.roll(end); err != nil {
+			if s, err = p.roll(end, position); err != nil {
 				return err
 			}
 			position, groupAt = 0, 0
@@ -193,15 +193,13 @@ func (p *Partition) place(fr *frame, from, to int) error {
 	return flush(to)
 }
 
-// roll adds an empty segment that starts at base.
-func (p *Partition) roll(base int64) (*segment, error) {
-	old := p.active()
-	if old.stretched && old.size.Load() > 0 {
-		// A failed append may have left bytes behind the last batch. The file's size must be right before
-		// nothing overwrites them any more.
-		if err := old.trim(); err != nil {
-			return nil, err
-		}
+// roll adds an empty segment that starts at base, after one that is oldSize bytes long: settled ones, and those
+// that place has just written.
+func (p *Partition) roll(base, oldSize int64) (*segment, error) {
+	// A failed append may have left bytes behind the last batch. The file's size must be right before nothing
+	// overwrites them any more.
+	if err := p.active().trim(oldSize); err != nil {
+		return nil, err
 	}
 	s, err := newSegment(p.fs, p.dir, base, p.settings.indexInterval)
 	if err != nil {

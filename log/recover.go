@@ -223,7 +223,7 @@ func (r *recovery) restorePartition(p *Partition, st *partitionState) error {
 	slices.SortFunc(p.producers.open, func(a, b openTxn) int { return int(min(max(a.firstOffset-b.firstOffset, -1), 1)) })
 	segs := make([]*segment, len(st.segments))
 	for i, ss := range st.segments {
-		s := &segment{fs: p.fs, dir: p.dir, base: ss.base, next: st.end, interval: p.settings.indexInterval, stretched: true}
+		s := &segment{fs: p.fs, dir: p.dir, base: ss.base, next: st.end, interval: p.settings.indexInterval}
 		if i+1 < len(st.segments) {
 			s.next = st.segments[i+1].base
 		}
@@ -524,7 +524,7 @@ func (r *recovery) replayBatch(fr *frame, i int) error {
 	s := p.segmentAt(sec.segment)
 	if s == nil && sec.position == 0 && sec.segment == p.end {
 		var err error
-		if s, err = p.roll(p.end); err != nil {
+		if s, err = p.roll(p.end, p.active().size.Load()); err != nil {
 			return err
 		}
 	}

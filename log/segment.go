@@ -28,7 +28,6 @@ type segment struct {
 	// Of the partition's lock.
 	next       int64 // the offset after the last batch
 	unindexed  int   // bytes since the last index entry
-	stretched  bool  // the file may be longer than size
 	dirty      bool  // written to since the checkpoint took note of it
 	newInDir   bool  // its name is not synced yet
 	openHandle atomic.Pointer[file]
@@ -122,7 +121,6 @@ func (s *segment) write(b []byte, position int64) error {
 	if err != nil {
 		return err
 	}
-	s.stretched = true
 	return f.writeAt(b, position)
 }
 
@@ -399,27 +397,24 @@ func (s *segment) close() error {
 	return nil
 }
 
-// trim makes the file as long as the segment.
-func (s *segment) trim() error {
+// trim cuts what the file has beyond the given size.
+func (s *segment) trim(size int64) error {
 	f, err := s.file()
 	if err != nil {
 		return err
 	}
-	size, err := f.size()
-	if err != nil {
+	have, err := f.size()
+	if err != nil || have <= size {
 		return err
 	}
-	if size > s.size.Load() {
-		if err := s.fs.cut(f.path, s.size.Load()); err != nil {
-			return err
-		}
-		if !s.fs.onDisk {
-			// The name now stands for another file. The old one stays open for who is reading it: the bytes
-			// that count are the same.
-			s.openHandle.Store(nil)
-		}
+	if err := s.fs.cut(f.path, size); err != nil {
+		return err
 	}
-	s.stretched = false
+	if !s.fs.onDisk {
+		// The name now stands for another file. The old one stays open for who is reading it: the bytes that
+		// count are the same.
+		s.openHandle.Store(nil)
+	}
 	return nil
 }
 
@@ -434,7 +429,7 @@ func (s *segment) remove() error {
 
 // tidy makes the files as long as the segment and its stored index entries.
 func (s *segment) tidy() error {
-	if err := s.trim(); err != nil {
+	if err := s.trim(s.size.Load()); err != nil {
 		return err
 	}
 	for suffix, want := range map[string]int{indexSuffix: s.index.stored * indexEntrySize, abortSuffix: s.aborts.stored * abortEntrySize} {
