@@ -1,0 +1,270 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/moldau-io/moldau/log"
+)
+
+// positions is the topic that says how far each file was loaded: the path, and a position as JSON. It is
+// written in the transaction that has the lines.
+const positions = "file-positions"
+
+// position is how far a file was loaded.
+type position struct {
+	Bytes int64 `json:"bytes"`
+	Lines int64 `json:"lines"`
+}
+
+const (
+	commitBytes = 2 << 20   // of text in one transaction
+	blockBytes  = 256 << 10 // of lines in one batch
+	longestLine = 512 << 10 // longer ones are cut between two words
+)
+
+// load appends to the lines topic what the files have and the log has not. lines counts those that are
+// committed, and those that were before.
+func load(ctx context.Context, lg *log.Log, files []string, lines *atomic.Int64) error {
+	known := map[string]position{}
+	err := readAll(ctx, lg, log.TopicPartition{Topic: positions}, func(r *log.Record) error {
+		var p position
+		err := json.Unmarshal(r.Value, &p)
+		known[string(r.Key)] = p
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	infos, err := lg.Topics(ctx, []string{topicName})
+	if err != nil {
+		return err
+	}
+	p, err := lg.NewProducer(log.ProducerSpec{Owner: "wordcount-loader"})
+	if err != nil {
+		return err
+	}
+	l := &loader{ctx: ctx, producer: p, blocks: make([]*log.Block, infos[0].Partitions), moved: map[string]position{}, lines: lines}
+	for _, path := range files {
+		if err = l.file(path, known[path]); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = l.commit()
+	}
+	l.abort()
+	return errors.Join(err, p.Close())
+}
+
+var topicName = lines.Name()
+
+// loader gathers lines, and commits them with the positions of their files.
+type loader struct {
+	ctx      context.Context
+	producer *log.Producer
+	lines    *atomic.Int64
+
+	txn    *log.Txn // nil: none is open
+	blocks []*log.Block
+	next   int // partition that gets the next lines
+	bytes  int // of text in txn
+	count  int64
+	moved  map[string]position // of files in txn
+}
+
+// file loads what follows from a position of a file.
+func (l *loader) file(path string, at position) (err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() < at.Bytes {
+		return fmt.Errorf("%s has shrunk from %d bytes to %d since it was counted, and its words cannot be taken back: count it in a new -data directory",
+			path, at.Bytes, info.Size())
+	}
+	l.lines.Add(at.Lines)
+	if info.Size() == at.Bytes {
+		return nil
+	}
+	if err := checkSeam(f, at.Bytes); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if _, err := f.Seek(at.Bytes, io.SeekStart); err != nil {
+		return err
+	}
+	// What is appended while we read waits for the next run.
+	s := bufio.NewScanner(io.LimitReader(f, info.Size()-at.Bytes))
+	s.Buffer(make([]byte, 64<<10), longestLine+1)
+	advanced := 0
+	s.Split(func(data []byte, atEOF bool) (int, []byte, error) {
+		n, line, err := cutLine(data, atEOF)
+		advanced = n
+		return n, line, err
+	})
+	for s.Scan() {
+		at.Bytes += int64(advanced)
+		at.Lines++
+		if err := l.line(s.Bytes(), path, at); err != nil {
+			return err
+		}
+	}
+	if err := s.Err(); err != nil {
+		return fmt.Errorf("%s, after byte %d: %w", path, at.Bytes, err)
+	}
+	return nil
+}
+
+// line adds a line; at is the position after it.
+func (l *loader) line(text []byte, path string, at position) error {
+	if err := l.ctx.Err(); err != nil {
+		return err
+	}
+	if l.txn == nil {
+		txn, err := l.producer.Begin()
+		if err != nil {
+			return err
+		}
+		l.txn = txn
+	}
+	b := l.blocks[l.next]
+	if b == nil {
+		b = log.NewBlock()
+		l.blocks[l.next] = b
+	}
+	b.Append(time.Now().UnixMilli(), nil, text, nil)
+	l.bytes += len(text)
+	l.count++
+	l.moved[path] = at
+	if b.Bytes() >= blockBytes {
+		if err := l.flush(l.next); err != nil {
+			return err
+		}
+		l.next = (l.next + 1) % len(l.blocks)
+	}
+	if l.bytes >= commitBytes {
+		return l.commit()
+	}
+	return nil
+}
+
+func (l *loader) flush(partition int) error {
+	b := l.blocks[partition]
+	if b == nil {
+		return nil
+	}
+	l.blocks[partition] = nil
+	_, err := l.txn.Append(log.TopicPartition{Topic: topicName, Partition: int32(partition)}, b)
+	return err
+}
+
+// commit makes the lines since the last commit, and the positions after them, durable together.
+func (l *loader) commit() error {
+	if l.txn == nil {
+		return nil
+	}
+	for p := range l.blocks {
+		if err := l.flush(p); err != nil {
+			return err
+		}
+	}
+	b := log.NewBlock()
+	for path, at := range l.moved {
+		value, err := json.Marshal(at)
+		if err != nil {
+			return err
+		}
+		b.Append(time.Now().UnixMilli(), []byte(path), value, nil)
+	}
+	if _, err := l.txn.Append(log.TopicPartition{Topic: positions}, b); err != nil {
+		return err
+	}
+	txn := l.txn
+	l.txn = nil
+	if err := txn.Commit(l.ctx); err != nil {
+		return err
+	}
+	l.lines.Add(l.count)
+	l.bytes, l.count = 0, 0
+	clear(l.moved)
+	return nil
+}
+
+// abort takes back what is not committed. What cannot be aborted now is when the log is opened next.
+func (l *loader) abort() {
+	if l.txn != nil {
+		_ = l.txn.Abort(context.WithoutCancel(l.ctx))
+	}
+}
+
+// cutLine is a bufio.SplitFunc: lines, without their end. One that is too long is cut between two words.
+func cutLine(data []byte, atEOF bool) (advance int, line []byte, err error) {
+	if i := bytes.IndexByte(data, '\n'); i >= 0 {
+		return i + 1, data[:i], nil
+	}
+	switch {
+	case len(data) == 0 || !atEOF && len(data) < longestLine:
+		return 0, nil, nil // more is needed, or there is no more
+	case atEOF:
+		return len(data), data, nil
+	}
+	for i := len(data); i > 0; i-- {
+		if c := data[i-1]; c < utf8.RuneSelf && !isWord(rune(c)) {
+			return i, data[:i], nil
+		}
+	}
+	return 0, nil, fmt.Errorf("a word of more than %d bytes", longestLine)
+}
+
+func isWord(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
+
+// checkSeam makes sure that the end of what was loaded before was not in the middle of a word, which then
+// was counted in part.
+func checkSeam(f *os.File, at int64) error {
+	if at == 0 {
+		return nil
+	}
+	buf := make([]byte, 2*utf8.UTFMax)
+	start := max(at-utf8.UTFMax, 0)
+	n, err := f.ReadAt(buf, start)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	if seamInWord(buf[:n], int(at-start)) {
+		return fmt.Errorf("it has grown, at byte %d, in the middle of a word that was counted: count it in a new -data directory", at)
+	}
+	return nil
+}
+
+// seamInWord reports whether text[:seam] and text[seam:] share a word, or a rune.
+func seamInWord(text []byte, seam int) bool {
+	before := false // the rune before the seam is part of a word
+	for i := 0; i < len(text); {
+		r, size := utf8.DecodeRune(text[i:])
+		word := isWord(r)
+		switch {
+		case i < seam && i+size > seam:
+			return word
+		case i == seam:
+			return before && word
+		}
+		before = word
+		i += size
+	}
+	return false
+}
