@@ -66,21 +66,16 @@ func (m *unrulyMember) Next(ctx context.Context) (log.Event, error) {
 		m.revoking = true
 		return log.Revoking{Partitions: []log.TopicPartition{tp}}, nil
 	}
-	for {
-		ev, err := m.Member.Next(ctx)
-		if err != nil && ctx.Err() != nil && len(m.away) > 0 {
-			return nil, err
+	ev, err := m.Member.Next(ctx)
+	switch v := ev.(type) {
+	case log.Assigned:
+		m.owned = v.Partitions
+	case log.Fetched:
+		if m.away[v.Partition] {
+			return m.giveBack(ctx)
 		}
-		switch v := ev.(type) {
-		case log.Assigned:
-			m.owned = v.Partitions
-		case log.Fetched:
-			if m.away[v.Partition] {
-				return m.giveBack(ctx)
-			}
-		}
-		return ev, err
 	}
+	return ev, err
 }
 
 func (m *unrulyMember) Done(log.Revoking) { m.revoking = false }

@@ -16,7 +16,6 @@ type fakeSource struct {
 	name string
 	seen *[]string
 	head string
-	fail error
 }
 
 func (s *fakeSource) Decode(r *log.Record, _ int64) (int64, bool, error) {
