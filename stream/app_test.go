@@ -382,6 +382,29 @@ func TestRunOnce(t *testing.T) {
 	}
 }
 
+// A second instance of an application takes over, and the first says so.
+func TestSecondInstanceFencesTheFirst(t *testing.T) {
+	lg := openLog(t, t.TempDir(), 1)
+	defer lg.Close()
+	texts := zipfLines(7, 100)
+	appendLines(t, lg, 1, texts...)
+	c := stream.Config{Broker: lg, StateDir: t.TempDir()}
+	err := run(t, wordCountTopology(t), c, func(first *stream.App) {
+		waitIdle(t)(first)
+		c.StateDir = t.TempDir()
+		if err := run(t, wordCountTopology(t), c, waitIdle(t)); err != nil {
+			t.Error(err)
+		}
+		if err := first.WaitIdle(t.Context()); err == nil {
+			t.Error("the first goes on")
+		}
+	})
+	if !errors.Is(err, stream.ErrFenced) {
+		t.Errorf("got %v", err)
+	}
+	wantCounts(t, lg, 1, texts)
+}
+
 // A task that reads the log again while another writes it: streams through two repartition topics.
 func TestTwoHops(t *testing.T) {
 	lg := openLog(t, t.TempDir(), 3)

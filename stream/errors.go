@@ -3,12 +3,12 @@ package stream
 import (
 	"errors"
 
-	"github.com/moldau-io/moldau/stream/internal/engine"
+	"github.com/moldau-io/moldau/log"
 	"github.com/moldau-io/moldau/stream/internal/task"
 )
 
 // ErrFenced is matched by Run's error when another instance of the application took over.
-var ErrFenced = engine.ErrFenced
+var ErrFenced = log.ErrFenced
 
 // ProcessingError is where and why an application stopped. Run's error matches it with errors.As if the
 // cause lies with a record or an operator: bytes that cannot be decoded, a function that panicked, a

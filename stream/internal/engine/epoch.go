@@ -26,9 +26,6 @@ import (
 	"github.com/moldau-io/moldau/log"
 )
 
-// ErrFenced says that another instance writes for the application now.
-var ErrFenced = errors.New("another instance of the application took over")
-
 // Commit ends the epoch and begins the next. No task may run. committed is false if the broker aborted the
 // epoch: Restart is due. After an error the engine can only be closed.
 func (e *Engine) Commit(ctx context.Context) (committed bool, err error) {
@@ -49,7 +46,7 @@ func (e *Engine) Commit(ctx context.Context) (committed bool, err error) {
 		e.cfg.Logger.Warn("the epoch was aborted by the broker and is done again", "cause", err)
 		return false, nil
 	case log.OutcomeFenced:
-		return false, fmt.Errorf("commit: %w: %w", ErrFenced, err)
+		return false, fmt.Errorf("commit: another instance of the application took over: %w", err)
 	default:
 		return false, fmt.Errorf("commit: %w", err)
 	}
