@@ -24,7 +24,7 @@ func TestPace(t *testing.T) {
 		{"idle, after a short commit", ms(2), ms(8), true, true, true, ms(1)},
 		{"idle, too soon after a commit", ms(20), ms(50), true, true, false, ms(30)},
 		{"idle, commits longer than the interval", ms(500), ms(99), true, true, false, ms(1)},
-		{"idle, nothing to commit", ms(1), ms(1000), true, false, false, ms(1)},
+		{"idle, nothing to commit", ms(1), ms(10), true, false, false, ms(90)},
 		{"first epoch, idle", 0, 0, true, true, true, ms(1)},
 	} {
 		p := pace{interval: ms(100)}
@@ -33,7 +33,7 @@ func TestPace(t *testing.T) {
 		if got := p.due(now, c.idle, c.dirty); got != c.due {
 			t.Errorf("%s: due %v, want %v", c.name, got, c.due)
 		}
-		if got := p.wait(now, c.idle); got != c.wait {
+		if got := p.wait(now, c.idle && c.dirty); got != c.wait {
 			t.Errorf("%s: wait %v, want %v", c.name, got, c.wait)
 		}
 	}

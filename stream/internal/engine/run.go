@@ -392,7 +392,7 @@ func (r *Runner) coordinate(ctx context.Context) error {
 			r.wakeWaiters()
 			p.start = time.Now()
 		}
-		timer.Reset(p.wait(time.Now(), idle))
+		timer.Reset(p.wait(time.Now(), idle && dirty))
 	}
 }
 
@@ -419,9 +419,10 @@ func (p *pace) due(now time.Time, idle, dirty bool) bool {
 	return (dirty || !idle) && !now.Before(p.end(idle))
 }
 
-// wait is how long until the epoch is to be looked at again.
-func (p *pace) wait(now time.Time, idle bool) time.Duration {
-	return max(p.end(idle).Sub(now), time.Millisecond)
+// wait is how long until the epoch is to be looked at again; finished: it has something to commit, and
+// nothing left to do.
+func (p *pace) wait(now time.Time, finished bool) time.Duration {
+	return max(p.end(finished).Sub(now), time.Millisecond)
 }
 
 // idle reports whether nothing is left to process, and whether something is to be committed. The answer
