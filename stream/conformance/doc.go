@@ -1,0 +1,25 @@
+// Package conformance holds Kafka Streams' own answers, and a test that gives the same.
+//
+// testdata has vectors: for a topology, a random input and what the TopologyTestDriver of Apache Kafka
+// Streams 4.3.1 answered to each of its records, and what its stores held in the end. scenarios_test.go has
+// the same topologies in package stream. Each vector is run step by step, with a commit after each step, at
+// least once, with aborts, with restarts, and with restarts that find the state deleted: the answers must
+// be Kafka Streams' every time.
+//
+// The vectors of another directory are run instead with
+//
+//	MOLDAU_VECTORS=/absolute/directory go test ./stream/conformance -run Vectors -count=1 -v
+//
+// which ends in a line "N passed, M failed". There, scenarios of features that do not exist yet
+// (notbuilt_test.go) are named and counted, not failed.
+//
+// To add a scenario: write its topology in scenarios_test.go from the description in its vectors, take it
+// from the list in notbuilt_test.go, and put its vectors into testdata as they are.
+//
+// The settings of Kafka Streams were: one partition for every topic, no record cache (so every update is
+// sent on), no optimization of the topology. Operators were added in the order in which a description names
+// them. Keys and values are strings, and nulls: the topologies here use serde.Nullable throughout. In the
+// descriptions TEXT(x) is x, or the text "null"; BUCKET(v) is "g" and the number v modulo 3, or null; INIT
+// gives "0"; ADD is agg + "+" + TEXT(value); CONCAT is old + "+" + new; OUT writes a table's changes to
+// topic output.
+package conformance
