@@ -30,8 +30,8 @@ type Options struct {
 	// FS is where the files lie; nil: the operating system's file system.
 	FS vfs.FS
 	// CacheBytes bounds the cached entries of all stores together; 0: 128 MiB. Entries of the open epoch, and
-	// those Pebble does not have yet, cannot be evicted and may exceed it. Pebble's block cache takes up to half
-	// as much again.
+	// those Pebble does not have yet, cannot be evicted and may exceed it. Pebble's block cache and write
+	// buffers together take up to as much again, and at least 32 MiB.
 	CacheBytes int64
 	// FlushBytes is how much committed content may wait for its flush, over all tasks; 0: 64 MiB. It is
 	// never more than half of CacheBytes.
@@ -132,7 +132,7 @@ func (db *DB) open() (err error) {
 	if err := db.gate.MkdirAll(db.dir, 0o755); err != nil {
 		return err
 	}
-	cache := pebble.NewCache(max(db.opts.CacheBytes/2, minBlockCache))
+	cache := pebble.NewCache(max(db.opts.CacheBytes, minPebbleBytes))
 	defer cache.Unref() // Pebble holds its own reference
 	if db.pebble, err = pebble.Open(db.dir, db.pebbleOptions(cache)); err != nil {
 		return err
@@ -147,12 +147,14 @@ func (db *DB) open() (err error) {
 }
 
 const (
-	minBlockCache = 4 << 20
+	// minPebbleBytes leaves room for blocks: write buffers, and batches that wait to become a table, are taken
+	// off the block cache.
+	minPebbleBytes = 32 << 20
 	// defaultMemTableBytes is the size of Pebble's write buffer. Batches of half of it and more do not go through
 	// one: they are kept as they are until they are written as a table.
-	defaultMemTableBytes = 16 << 20
+	defaultMemTableBytes = 8 << 20
 	// maxMemTables bounds what waits to become a table, in memtables; a batch of FlushBytes must fit.
-	maxMemTables = 6
+	maxMemTables = 12
 	bloomBits    = 10
 	// tableBytes is small, since a table's filter is one block: it is read, and evicted, as a whole.
 	tableBytes = 4 << 20
@@ -174,6 +176,7 @@ func (db *DB) pebbleOptions(cache *pebble.Cache) *pebble.Options {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
 		o.TargetFileSizes[i] = tableBytes
 	}
+	o.Levels[len(o.Levels)-1].FilterPolicy = pebble.NoFilterPolicy
 	return o
 }
 
