@@ -12,7 +12,7 @@ race:  ## the concurrent packages under the race detector
 lint:  ## vet, staticcheck, gofmt
 	.ci/run vet staticcheck format
 
-bench:  ## every Go benchmark
+bench:  ## every Go benchmark; the whole program is measured by: go run ./benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
 
 fuzz:  ## each fuzz target for a minute
