@@ -181,7 +181,7 @@ func TestCrashAnywhere(t *testing.T) {
 			if mode == SyncOS {
 				acked = nil // nothing is promised but consistency
 			}
-			if err := runCrash(ctx, l, 0, 60, acked); err != nil {
+			if err := runCrash(ctx, l, 0, 44, acked); err != nil {
 				t.Fatal(err)
 			}
 			if err := l.Close(); err != nil {
@@ -189,7 +189,7 @@ func TestCrashAnywhere(t *testing.T) {
 			}
 			t.Logf("%d crashes", len(c.points))
 			for i, pt := range c.points {
-				if err := recoverCrash(ctx, t, pt, mode, i%10 == 0); err != nil {
+				if err := recoverCrash(t, pt, mode, i%20 == 0); err != nil {
 					t.Fatalf("crash %d, %s: %v", i, pt.where, err)
 				}
 			}
@@ -199,11 +199,12 @@ func TestCrashAnywhere(t *testing.T) {
 
 // recoverCrash opens the log as a crash left it, checks it, goes on and checks again. With again it crashes
 // once more while it is opened, at several points.
-func recoverCrash(ctx context.Context, t *testing.T, pt crashPoint, mode Sync, again bool) error {
+func recoverCrash(t *testing.T, pt crashPoint, mode Sync, again bool) error {
+	ctx := testContext(t)
 	fs := FS(pt.fs)
 	var c *crasher
 	if again {
-		c = newCrasher(2, 3)
+		c = newCrasher(2, 5)
 		c.fs = pt.fs
 		c.acked.Store(pt.acked)
 		fs = errorfs.Wrap(pt.fs, c)
@@ -219,7 +220,7 @@ func recoverCrash(ctx context.Context, t *testing.T, pt crashPoint, mode Sync, a
 		c.mu.Unlock()
 		for _, second := range points {
 			// Recovery takes nothing back of what there is; it may have given up what was torn.
-			if err := recoverCrash(ctx, t, second, mode, false); err != nil {
+			if err := recoverCrash(t, second, mode, false); err != nil {
 				return fmt.Errorf("crash while opening, %s: %w", second.where, err)
 			}
 		}
