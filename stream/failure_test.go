@@ -58,10 +58,11 @@ func TestFullDisk(t *testing.T) {
 			}
 			texts := zipfLines(3, 3000)
 			appendLines(t, lg, 2, texts...)
+			// One topology for both runs: what it is called follows from its operators.
+			var n atomic.Int64
 			topology := build(t, func(b *stream.Builder) {
-				n := 0
 				s := stream.From(b, lines).Peek(func([]byte, string) {
-					if n++; n == 1000 { // of the first task to get there
+					if n.Add(1) == 1000 {
 						full.Store(true)
 					}
 				})
@@ -90,7 +91,7 @@ func TestFullDisk(t *testing.T) {
 				t.Error(err)
 			}
 			lg = open()
-			app, err = stream.New(wordCountTopology(t), config())
+			app, err = stream.New(topology, config())
 			if err != nil {
 				t.Fatal(err)
 			}

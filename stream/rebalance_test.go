@@ -18,7 +18,7 @@ type unruly struct {
 	*log.Log
 	mu     sync.Mutex
 	rng    *rand.Rand
-	counts struct{ aborted, lost, revoked int }
+	counts struct{ aborted, lost, revoked int } // aborted is the coordinator's, the others the poller's
 }
 
 // Capabilities: on a cluster nobody is the sole writer.
@@ -28,11 +28,13 @@ func (u *unruly) Capabilities() log.Capabilities {
 	return c
 }
 
-func (u *unruly) chance(n int) bool {
+func (u *unruly) draw(n int) int {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.rng.IntN(n) == 0
+	return u.rng.IntN(n)
 }
+
+func (u *unruly) chance(n int) bool { return u.draw(n) == 0 }
 
 func (u *unruly) Join(ctx context.Context, spec log.MemberSpec) (log.Member, error) {
 	m, err := u.Log.Join(ctx, spec)
@@ -55,7 +57,7 @@ func (m *unrulyMember) Next(ctx context.Context) (log.Event, error) {
 		return m.giveBack(ctx)
 	}
 	if len(m.away) == 0 && len(m.owned) > 0 && m.u.chance(6) {
-		tp := m.owned[m.u.rng.IntN(len(m.owned))]
+		tp := m.owned[m.u.draw(len(m.owned))]
 		// A task goes as a whole: all inputs of its sub-topology with this number. Here each has one.
 		m.away[tp] = true
 		if m.u.chance(2) {
