@@ -1,6 +1,7 @@
 package state
 
 import (
+	"encoding/binary"
 	"hash/maphash"
 	"unsafe"
 )
@@ -348,17 +349,25 @@ func (c *cache[P]) gather(r *rows) error {
 		perEntry := (int64(c.keyBytes)+c.heap)/int64(c.live) + timestampLen + int64(unsafe.Sizeof(*new(P)))
 		r.arena = make([]byte, 0, perEntry*int64(len(c.dirty)))
 	}
+	var short [8]byte
 	for _, i := range c.dirty {
 		e := c.at(i)
+		key := short[:]
+		if e.keyLen <= 8 { // without a look at its chunk
+			binary.BigEndian.PutUint64(key, e.abbr)
+			key = key[:e.keyLen]
+		} else {
+			key = c.key(e)
+		}
 		switch {
 		case e.flags&currentThere != 0:
-			arena, err := c.codec.append(r.begin(c.key(e), e.currentTs), e.current)
+			arena, err := c.codec.append(r.begin(key, e.currentTs), e.current)
 			if err != nil {
 				return err
 			}
 			r.end(arena, int(e.keyLen))
 		case e.flags&stored != 0:
-			r.delete(c.key(e))
+			r.delete(key)
 		}
 	}
 	return nil

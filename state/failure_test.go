@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -24,8 +25,8 @@ import (
 // full disk can be checked: rows and position must be of one round.
 
 const (
-	workRounds = 24
-	workKeys   = 40
+	workRounds = 16
+	workKeys   = 30
 )
 
 var workTopic = uuid.MustParse("11111111-2222-3333-4444-555555555555")
@@ -50,8 +51,8 @@ type workload struct {
 	store *KeyValueStore[string, []byte]
 }
 
-func openWork(fs vfs.FS) (*workload, error) {
-	db, err := Open("state", Options{FS: fs, CacheBytes: 20_000, memTableBytes: 128 << 10})
+func openWork(disk vfs.FS) (*workload, error) {
+	db, err := Open("state", Options{FS: disk, CacheBytes: 20_000, memTableBytes: 96 << 10})
 	if err != nil {
 		return nil, err
 	}
@@ -219,7 +220,7 @@ type diskFS struct {
 
 func (d diskFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	if d.disk.left.Load() <= 0 {
-		return nil, &vfsError{"create", name}
+		return nil, &fs.PathError{Op: "create", Path: name, Err: syscall.ENOSPC}
 	}
 	f, err := d.FS.Create(name, c)
 	return diskFile{f, d.disk, name}, err
@@ -243,15 +244,10 @@ type diskFile struct {
 
 func (f diskFile) Write(p []byte) (int, error) {
 	if left := f.disk.left.Add(-int64(len(p))); left < 0 {
-		return 0, &vfsError{"write", f.name}
+		return 0, &fs.PathError{Op: "write", Path: f.name, Err: syscall.ENOSPC}
 	}
 	return f.File.Write(p)
 }
-
-type vfsError struct{ op, name string }
-
-func (e *vfsError) Error() string { return e.op + " " + e.name + ": " + syscall.ENOSPC.Error() }
-func (e *vfsError) Unwrap() error { return syscall.ENOSPC }
 
 // The disk fills up after so many bytes, wherever that is: in Open, in the WAL, in a table, in the manifest.
 // Whoever uses the state gets an error that says so, Close returns, and with room again work goes on.
@@ -380,4 +376,49 @@ func TestAnyChangeMayFail(t *testing.T) {
 		}
 		reopen(t, mem, false)
 	}
+}
+
+// stuck is a disk on which a write does not return.
+type stuck struct {
+	vfs.FS
+	on      *atomic.Bool
+	release chan struct{}
+}
+
+func (s stuck) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := s.FS.Create(name, c)
+	return stuckFile{f, s}, err
+}
+
+type stuckFile struct {
+	vfs.File
+	disk stuck
+}
+
+func (f stuckFile) Write(p []byte) (int, error) {
+	if f.disk.on.Load() {
+		<-f.disk.release
+	}
+	return f.File.Write(p)
+}
+
+// Once the database has failed, Close does not wait for a disk that does not answer, and gives up the lock.
+func TestCloseOfAFailedDatabaseDoesNotHang(t *testing.T) {
+	mem := vfs.NewMem()
+	disk := stuck{mem, new(atomic.Bool), make(chan struct{})}
+	w, err := openWork(disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk.on.Store(true)
+	if err := w.round(1); err != nil { // the WAL is written in the background
+		t.Fatal(err)
+	}
+	errWhy := errors.New("the reason")
+	w.db.fail(errWhy)
+	if err := w.close(); !errors.Is(err, errWhy) {
+		t.Errorf("close: %v", err)
+	}
+	reopen(t, mem, true)
+	close(disk.release)
 }

@@ -55,8 +55,16 @@ func (g *gate) failed(step, name string, err error) bool {
 	if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
 		return false
 	}
-	g.fail(fmt.Errorf("%s %s: %w", step, name, err))
+	g.fail(changeError(step, name, err))
 	return true
+}
+
+// changeError names the step and the file, unless the error does, as those of package os do.
+func changeError(step, name string, err error) error {
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
+		return err
+	}
+	return fmt.Errorf("%s %s: %w", step, name, err)
 }
 
 // file does what makes a file to write to; in memory once the gate is shut.
@@ -177,7 +185,7 @@ func (g *gate) Unwrap() vfs.FS { return g.FS }
 func (g *gate) Lock(name string) (io.Closer, error) {
 	c, err := g.FS.Lock(name)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("lock %s, which another application may hold: %w", name, err)
 	}
 	l := &gateLock{c: c}
 	g.mu.Lock()
@@ -221,7 +229,7 @@ func (f *gateFile) change(step string, do func() error) error {
 		return nil
 	}
 	if err := do(); err != nil {
-		f.g.fail(fmt.Errorf("%s %s: %w", step, f.name, err))
+		f.g.fail(changeError(step, f.name, err))
 	}
 	return nil
 }
@@ -245,7 +253,7 @@ func (f *gateFile) SyncTo(length int64) (full bool, err error) {
 
 func (f *gateFile) Close() error {
 	if err := f.File.Close(); err != nil {
-		f.g.fail(fmt.Errorf("close %s: %w", f.name, err))
+		f.g.fail(changeError("close", f.name, err))
 	}
 	return nil
 }

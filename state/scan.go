@@ -2,7 +2,6 @@ package state
 
 import (
 	"bytes"
-	"errors"
 	"iter"
 	"slices"
 
@@ -25,116 +24,87 @@ func (s *KeyValueStore[K, V]) All() iter.Seq2[Row[K, V], error] {
 	return all(s, s.encoded, func(e *entry[[]byte]) (V, error) { return s.valueSerde.Decode(s.own(e.current)) })
 }
 
+// all merges the rows of Pebble with the cached entries that may differ from them, which come first where
+// both have a key. value decodes what an entry holds.
 func all[K, V, P any](s *KeyValueStore[K, V], c *cache[P], value func(*entry[P]) (V, error)) iter.Seq2[Row[K, V], error] {
 	return func(yield func(Row[K, V], error) bool) {
 		s.task.reap()
-		var it *pebble.Iterator
+		var it *pebble.Iterator // nil: the cache has every row
+		more := false
 		if !c.complete {
 			var err error
 			if it, err = s.iterate(); err != nil {
 				yield(Row[K, V]{}, s.fault("scan", err))
 				return
 			}
+			defer func() {
+				if err := it.Close(); err != nil {
+					s.task.db.logger.Warn("scan ended badly", "store", s.name, "task", s.task.name, "error", err)
+				}
+			}()
+			more = it.First()
 		}
-		if err := merge(s, c, it, value, yield); err != nil {
-			yield(Row[K, V]{}, s.fault("scan", err))
+		for over := c.lackedBy(it, s.task.applied); more || len(over) > 0; {
+			order := -1 // the cached entry is the next row; 1: Pebble's is; 0: they are one row
+			if len(over) == 0 {
+				order = 1
+			} else if more {
+				order = bytes.Compare(c.key(c.at(over[0])), it.Key()[idLen:])
+			}
+			var row Row[K, V]
+			var err error
+			there := true
+			if order > 0 {
+				row, err = s.storedRow(it)
+			} else {
+				e := c.at(over[0])
+				over = over[1:]
+				if there = e.flags&currentThere != 0; there {
+					row.Timestamp = e.currentTs
+					if row.Value, err = value(e); err == nil {
+						row.Key, err = s.keySerde.Decode(c.key(e))
+					}
+				}
+			}
+			if order >= 0 {
+				more = it.Next()
+			}
+			if err != nil {
+				yield(Row[K, V]{}, s.fault("scan", err))
+				return
+			}
+			if there && !yield(row, nil) {
+				return
+			}
+		}
+		if it != nil && it.Error() != nil {
+			yield(Row[K, V]{}, s.fault("scan", it.Error()))
 		}
 	}
 }
 
-// errStop is how a loop that ends early ends the merge.
-var errStop = errors.New("stop")
-
-// merge yields the rows of it, which may be nil, and over them the cached entries that it lacks. It closes
-// it, and returns an error that was not yielded.
-func merge[K, V, P any](s *KeyValueStore[K, V], c *cache[P], it *pebble.Iterator, value func(*entry[P]) (V, error), yield func(Row[K, V], error) bool) (err error) {
-	over := c.lackedBy(it != nil, s.task.applied)
-	emit := func(key []byte, v V, timestampMs int64) error {
-		k, err := s.keySerde.Decode(key)
-		if err == nil && !yield(Row[K, V]{k, v, timestampMs}, nil) {
-			return errStop
-		}
-		return err
+func (s *KeyValueStore[K, V]) storedRow(it *pebble.Iterator) (row Row[K, V], err error) {
+	b, err := it.ValueAndErr()
+	if err != nil {
+		return row, err
 	}
-	cached := func(i uint32) error {
-		e := c.at(i)
-		if e.flags&currentThere == 0 {
-			return nil
-		}
-		v, err := value(e)
-		if err != nil {
-			return err
-		}
-		return emit(c.key(e), v, e.currentTs)
+	if row.Timestamp, b, err = parseRow(b); err != nil {
+		return row, err
 	}
-	stored := func() error {
-		b, err := it.ValueAndErr()
-		if err != nil {
-			return err
-		}
-		ts, b, err := parseRow(b)
-		if err != nil {
-			return err
-		}
-		v, err := s.valueSerde.Decode(s.own(b))
-		if err != nil {
-			return err
-		}
-		return emit(s.own(it.Key()[idLen:]), v, ts)
+	if row.Value, err = s.valueSerde.Decode(s.own(b)); err != nil {
+		return row, err
 	}
-	err = func() error {
-		if it != nil {
-			for it.First(); it.Valid(); it.Next() {
-				key := it.Key()[idLen:]
-				hidden := false
-				for len(over) > 0 && !hidden {
-					order := bytes.Compare(c.key(c.at(over[0])), key)
-					if order > 0 {
-						break
-					}
-					if err := cached(over[0]); err != nil {
-						return err
-					}
-					over, hidden = over[1:], order == 0
-				}
-				if hidden {
-					continue
-				}
-				if err := stored(); err != nil {
-					return err
-				}
-			}
-			if err := it.Error(); err != nil {
-				return err
-			}
-		}
-		for _, i := range over {
-			if err := cached(i); err != nil {
-				return err
-			}
-		}
-		return nil
-	}()
-	if err == errStop {
-		err = nil
-		if it != nil {
-			_ = it.Close() // the loop is over: nobody is left to hear of an error
-		}
-		return nil
-	}
-	if it != nil {
-		err = errors.Join(err, it.Close())
-	}
-	return err
+	row.Key, err = s.keySerde.Decode(s.own(it.Key()[idLen:]))
+	return row, err
 }
 
 // lackedBy returns the entries that may differ from what Pebble has, in the order of their keys; all of
-// them if Pebble is not looked at.
-func (c *cache[P]) lackedBy(pebble bool, applied uint32) []uint32 {
+// them if it is nil.
+func (c *cache[P]) lackedBy(it *pebble.Iterator, applied uint32) []uint32 {
 	var over []uint32
 	for i := range c.used {
 		e := c.at(i)
-		if e.flags&inUse != 0 && (!pebble || e.flags&dirty != 0 || e.flushID > applied) {
+		if e.flags&inUse != 0 && (it == nil || e.flags&dirty != 0 || e.flushID > applied) {
 			over = append(over, i)
 		}
 	}

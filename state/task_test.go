@@ -397,7 +397,7 @@ func TestPanicInPebble(t *testing.T) {
 func TestTasksInParallel(t *testing.T) {
 	fs := vfs.NewMem()
 	db := openDB(t, Options{FS: fs, CacheBytes: 50_000, memTableBytes: 128 << 10})
-	const tasks, epochs, keys = 4, 60, 300
+	const tasks, epochs, keys = 4, 30, 100
 	var wg sync.WaitGroup
 	for n := range tasks {
 		task := openTask(t, db, fmt.Sprintf("app/%d", n))
@@ -407,7 +407,7 @@ func TestTasksInParallel(t *testing.T) {
 			for epoch := range epochs {
 				begin(task)
 				for i := range keys {
-					k := fmt.Sprintf("%d", (epoch*37+i)%1000)
+					k := fmt.Sprintf("%d", (epoch*37+i)%500)
 					add(t, s, k, 1)
 					if err := names.Put(k, []byte(k), 1); err != nil {
 						t.Error(err)
