@@ -2,7 +2,6 @@ package log
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -492,9 +491,78 @@ func TestDamagedIndexIsNoDamage(t *testing.T) {
 	}
 }
 
-// cancelled is a context that is done.
-func cancelled() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	return ctx
+const killedVariable = "MOLDAU_TEST_KILLED"
+
+// TestUntilKilled is the other process of TestKilledProcess: transactions, each told once it is acknowledged.
+func TestUntilKilled(t *testing.T) {
+	dir := os.Getenv(killedVariable)
+	if dir == "" {
+		t.Skip("only as a process of its own")
+	}
+	ctx := testContext(t)
+	l, err := Open(dir, crashOptions(nil, SyncCommit))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := crashTopics(ctx, l); err != nil {
+		t.Fatal(err)
+	}
+	p := mustProducer(t, l, "app")
+	next := l.CommittedOffsets("g", []TopicPartition{crashIn})[crashIn].Offset
+	for {
+		if err := crashTransaction(ctx, p, next); err != nil {
+			t.Fatal(err)
+		}
+		if next++; !aborts(next - 1) {
+			fmt.Println(next)
+		}
+	}
+}
+
+// A process that is killed, on a real file system, at any moment and many times over: all that it was told is
+// done is there, once.
+func TestKilledProcess(t *testing.T) {
+	ctx := testContext(t)
+	dir := t.TempDir()
+	acked := int64(0)
+	for kill := range 8 {
+		child := exec.Command(os.Args[0], "-test.run=^TestUntilKilled$")
+		child.Env = append(os.Environ(), killedVariable+"="+dir)
+		stdout, err := child.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(stdout)
+		for range 7*kill + 1 {
+			if !lines.Scan() {
+				t.Fatalf("the process ended by itself: %v", lines.Err())
+			}
+			if _, err := fmt.Sscan(lines.Text(), &acked); err != nil {
+				t.Fatalf("the process says %q", lines.Text())
+			}
+		}
+		if err := child.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		for lines.Scan() { // what it had told by then
+			var more int64
+			if n, _ := fmt.Sscan(lines.Text(), &more); n == 1 {
+				acked = more
+			}
+		}
+		_ = child.Wait()
+		l, err := Open(dir, crashOptions(nil, SyncCommit))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := checkCrash(ctx, l, acked); err != nil {
+			t.Fatalf("kill %d, after %d transactions: %v", kill, acked, err)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

@@ -21,6 +21,8 @@ import (
 // sums of their own, so that a batch, which brings one, is summed once. synced is the highest sequence that
 // was known to be on disk when the frame was written: recovery tells by it damage from a torn tail.
 //
+// A frame without sections says nothing but what is synced.
+//
 // A section says where in the log its data belong:
 //
 //	 0      1     4           8        12          16              24            32       36           40    44
@@ -65,8 +67,6 @@ type section struct {
 
 	start int // of the data, in the frame; not stored
 }
-
-func (s *section) nextOffset() int64 { return s.baseOffset + int64(s.lastOffsetDelta) + 1 }
 
 // frame is a frame in the making, or one that was read back.
 type frame struct {

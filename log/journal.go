@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // journal is where every append goes first, in one order over all partitions. What is synced of it is a
@@ -40,6 +41,11 @@ type journal struct {
 	retired    []*journalFile // full, and not covered by a checkpoint yet
 	numRetired atomic.Int64   // of them, to look at without the lock
 	free       []*journalFile // covered
+
+	told    uint64      // what the last frame says is synced
+	noted   bool        // the last frame says nothing else
+	noting  atomic.Bool // the timer runs
+	closing atomic.Bool // no note any more
 
 	failed atomic.Pointer[error] // set once: nothing is written any more
 
@@ -196,6 +202,11 @@ func (j *journal) append(fr *frame) (uint64, error) {
 	if err := j.err(); err != nil {
 		return 0, err
 	}
+	return j.write(fr)
+}
+
+// write writes a frame that fits into the file. The caller holds mu.
+func (j *journal) write(fr *frame) (uint64, error) {
 	end := j.position + int64(len(fr.buf))
 	fr.seal(j.cur.number, j.sequence, j.synced.Load())
 	if err := j.cur.f.writeAt(fr.buf, j.position); err != nil {
@@ -203,6 +214,7 @@ func (j *journal) append(fr *frame) (uint64, error) {
 		return 0, err
 	}
 	j.position = end
+	j.told, j.noted = fr.synced, len(fr.sections) == 0
 	j.cur.last = j.sequence
 	j.sequence++
 	if end > j.cur.size {
@@ -281,10 +293,13 @@ func (j *journal) wait(sequence uint64) error {
 	return nil
 }
 
-// syncAll syncs what was written so far, if it is not.
+// syncAll syncs what was written so far, if it is not. A note does not count.
 func (j *journal) syncAll() error {
 	j.mu.Lock()
 	last := j.sequence - 1
+	if j.noted {
+		last--
+	}
 	j.mu.Unlock()
 	return j.wait(last)
 }
@@ -339,6 +354,35 @@ func (j *journal) advance(synced uint64) {
 	}
 	clear(j.marks[len(kept):])
 	j.marks = kept
+	if !j.noting.Swap(true) {
+		time.AfterFunc(noteDelay, j.note)
+	}
+}
+
+// noteDelay is how long after a sync a note of it is written at the latest.
+const noteDelay = 20 * time.Millisecond
+
+// note writes down what is synced, if no frame has come since that says so: without it the last frames before
+// a pause, though synced, would have nothing behind them to tell their damage from a torn tail. The note itself
+// is not synced; the end of the process does not hurt it, and in time the operating system writes it.
+func (j *journal) note() {
+	j.noting.Store(false)
+	fr := newFrame()
+	defer fr.release()
+	fr.reset(0)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	synced := j.synced.Load()
+	switch {
+	case j.closing.Load(), j.err() != nil:
+		return
+	case j.told >= synced, synced < j.sequence-1:
+		return // it is told, or the next sync comes
+	case j.position+int64(len(fr.buf)) > j.fileBytes:
+		return // the next file's first frame tells it
+	}
+	// What keeps it from being written will show when a frame is.
+	_, _ = j.write(fr)
 }
 
 // release frees the files that a durable checkpoint covers. Their frames count as synced: all they say is in
@@ -384,6 +428,9 @@ func (j *journal) release(covered uint64) error {
 
 // close closes all files. Nobody uses the journal any more.
 func (j *journal) close() error {
+	j.closing.Store(true)
+	j.mu.Lock() // a note may be under way
+	defer j.mu.Unlock()
 	var err error
 	all := slices.Concat(j.retired, j.free, []*journalFile{j.cur, j.spare})
 	for _, jf := range all {

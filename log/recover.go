@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/moldau-io/moldau/log/txn"
 )
 
@@ -30,6 +32,7 @@ const (
 	segmentTail
 	segmentShort
 	segmentUnknown
+	directoryUnknown
 	indexTail
 	indexDamaged
 	abortIndexDamaged
@@ -67,6 +70,7 @@ var decisions = [numFindings]struct {
 	segmentTail:        {cut, "a segment is longer than journal and checkpoint say: an append that did not come to its end"},
 	segmentShort:       {fence, "a segment is shorter than the checkpoint says, or missing"},
 	segmentUnknown:     {remove, "a segment that no frame knows: rolled for an append that did not come to its end"},
+	directoryUnknown:   {remove, "a directory of no topic: made for a topic whose creation did not come to its end"},
 	indexTail:          {cut, "an index is longer than the checkpoint says: it goes on from there"},
 	indexDamaged:       {rebuild, "an index is shorter than the checkpoint says, or does not fit its segment: the segment has it all"},
 	abortIndexDamaged:  {fence, "the index of aborted transactions is damaged: without it aborted records would be read as committed"},
@@ -132,8 +136,38 @@ func (r *recovery) run() error {
 		open := slices.Clone(p.producers.open)
 		p.openTxns.Store(&open)
 	}
+	if r.st.clean {
+		return nil
+	}
+	return r.tidyTopics()
+}
+
+// tidyTopics removes the directories of topics that nobody knows.
+func (r *recovery) tidyTopics() error {
+	l := r.l
+	topics := l.fs.PathJoin(l.dir, topicsDir)
+	names, err := l.fs.list(topics)
+	if err != nil {
+		return err
+	}
+	known := make(map[string]bool, len(l.partitions))
+	for _, p := range l.partitions {
+		known[l.fs.PathBase(p.dir)] = true
+	}
+	for _, name := range names {
+		// Only names that a partition could have: what else is there is somebody's.
+		if id, _, ok := strings.Cut(name[min(len(name), uuidSize):], "-"); known[name] || !ok || id != "" || uuid.Validate(name[:uuidSize]) != nil {
+			continue
+		}
+		if err := l.fs.RemoveAll(l.fs.PathJoin(topics, name)); err != nil {
+			return fileError("remove", l.fs.PathJoin(topics, name), err)
+		}
+	}
 	return nil
 }
+
+// uuidSize is the length of a topic id as it stands in a name.
+const uuidSize = 36
 
 // readCheckpoint reads the checkpoint, or makes the state of a new log.
 func (r *recovery) readCheckpoint() error {

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -137,6 +138,65 @@ func wantCorrupt(t *testing.T, err error, u *unreplayed, at int) {
 	for _, fr := range u.frames {
 		if fr.start <= at && at < fr.end && (ce.Offset < int64(fr.start) || ce.Offset >= int64(fr.end)) {
 			t.Fatalf("byte %d flipped: %v, want a position in [%d, %d)", at, err, fr.start, fr.end)
+		}
+	}
+}
+
+// The last frame before a pause is synced too, and a note says so: its damage is not taken for a torn tail.
+func TestDamageBeforeAPause(t *testing.T) {
+	ctx := testContext(t)
+	fs := vfs.NewCrashableMem()
+	l := openTest(t, "log", Options{FS: fs, Logger: quiet})
+	mustCreate(t, l, TopicSpec{Name: "t", Partitions: 1})
+	tp := TopicPartition{"t", 0}
+	if _, err := mustProducer(t, l, "").Append(ctx, tp, block("the last")); err != nil {
+		t.Fatal(err)
+	}
+	l.journal.note() // as it comes by itself, a little later
+	end := l.journal.position
+	if l.journal.note(); l.journal.position != end {
+		t.Fatal("what is said already is said again")
+	}
+	// The process ends; what it has written is there.
+	clone := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))})
+	path := l.journal.cur.f.path
+	b, err := clone.UnsafeGetFileDataBuffer(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := bytes.Index(b, []byte("the last"))
+	b[last] ^= 1
+	again := openTest(t, "log", Options{FS: clone, Logger: quiet})
+	var ce *CorruptError
+	if values, err := tryReadValues(ctx, again, tp, Earliest, ReadCommitted); !errors.As(err, &ce) || ce.Path != path || len(values) > 0 {
+		t.Fatalf("there is %q, %v; want damage of %s", values, err, path)
+	}
+}
+
+// Every interval syncs what is new, down to the last frame, and nothing else.
+func TestSyncIntervalSyncsAll(t *testing.T) {
+	ctx := testContext(t)
+	l := openTest(t, "log", Options{FS: vfs.NewMem(), Sync: SyncInterval(time.Hour)})
+	mustCreate(t, l, TopicSpec{Name: "t", Partitions: 1})
+	tp := TopicPartition{"t", 0}
+	p := mustProducer(t, l, "")
+	for i := range 5 {
+		if _, err := p.Append(ctx, tp, block(fmt.Sprint(i))); err != nil {
+			t.Fatal(err)
+		}
+		if got := readValues(t, l, tp, Earliest, ReadCommitted); len(got) != i {
+			t.Fatalf("before the sync there is %q", got)
+		}
+		if err := l.journal.syncAll(); err != nil {
+			t.Fatal(err)
+		}
+		if got := readValues(t, l, tp, Earliest, ReadCommitted); len(got) != i+1 {
+			t.Fatalf("after the sync there is %q", got)
+		}
+		l.journal.note()
+		synced := l.journal.synced.Load()
+		if err := l.journal.syncAll(); err != nil || l.journal.synced.Load() != synced {
+			t.Fatalf("a note was synced, %v", err)
 		}
 	}
 }
@@ -434,6 +494,47 @@ func TestShortSegment(t *testing.T) {
 		}
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// What is left of a topic and of a segment that did not come to be is cleared away, and nothing else.
+func TestLeftoversAreRemoved(t *testing.T) {
+	u := newUnreplayed(t, 3)
+	fs := newFiles(u.fs)
+	id := "log/topics/11111111-2222-3333-4444-555555555555-0"
+	strange := []string{"log/topics/notes", "log/topics/11111111-2222-3333-4444-555555555555x0"}
+	for _, dir := range append([]string{id}, strange...) {
+		if err := fs.mkdir(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l := openTest(t, "log", Options{FS: crashed(u.fs), Logger: quiet})
+	part, _ := l.Partition(TopicPartition{"t", 0})
+	if err := fs.mkdir(part.dir); err != nil {
+		t.Fatal(err)
+	}
+	segment := fs.PathJoin(part.dir, "00000000000000000077.log")
+	index := fs.PathJoin(part.dir, "00000000000000000077.index")
+	for _, path := range []string{segment, index} {
+		f, err := fs.open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	clone := u.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))})
+	openTest(t, "log", Options{FS: clone, Logger: quiet})
+	for _, path := range []string{id, segment, index} {
+		if _, err := clone.Stat(path); err == nil {
+			t.Errorf("%s is still there", path)
+		}
+	}
+	for _, path := range strange {
+		if _, err := clone.Stat(path); err != nil {
+			t.Errorf("%s is gone", path)
 		}
 	}
 }

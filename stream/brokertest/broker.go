@@ -247,7 +247,7 @@ var brokerCases = []Case{
 			}
 			defer r.Close()
 			if r.Position() != o.LastStable {
-				return fmt.Errorf("Latest under ReadCommitted is %d, want the last stable offset %d", r.Position(), o.LastStable)
+				return fmt.Errorf("offset Latest under ReadCommitted is %d, want the last stable offset %d", r.Position(), o.LastStable)
 			}
 			if _, err := e.b.Open(e.ctx, tp, o.HighWatermark+100, log.ReadCommitted); !errors.Is(err, log.ErrOffsetOutOfRange) {
 				return fmt.Errorf("beyond the end: %v", err)

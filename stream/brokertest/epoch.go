@@ -521,7 +521,7 @@ var epochCases = []Case{
 						return fmt.Errorf("epoch %d read %q", i, got)
 					}
 					if end, known := m.End(tp); known && end < next[tp].Offset {
-						return fmt.Errorf("End is %d, and all was read up to %d", end, next[tp].Offset)
+						return fmt.Errorf("its End is %d, and all was read up to %d", end, next[tp].Offset)
 					}
 					if !abort {
 						at = next[tp].Offset

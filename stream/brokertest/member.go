@@ -434,7 +434,7 @@ var memberCases = []Case{
 				return err
 			}
 			if end, known := m.End(tp); known && end < 2 || end > next[tp].Offset {
-				return fmt.Errorf("End is %d, and all was read up to %d", end, next[tp].Offset)
+				return fmt.Errorf("its End is %d, and all was read up to %d", end, next[tp].Offset)
 			}
 			ep, err := m.Begin()
 			if err != nil {
@@ -444,10 +444,10 @@ var memberCases = []Case{
 				return err
 			}
 			if end, known := m.End(tp); known && end > next[tp].Offset {
-				return fmt.Errorf("End is %d, and an open epoch starts at %d", end, next[tp].Offset)
+				return fmt.Errorf("its End is %d, and an open epoch starts at %d", end, next[tp].Offset)
 			}
 			if end, known := m.End(log.TopicPartition{Topic: e.name + "-other"}); known {
-				return fmt.Errorf("End of a partition that is not assigned is %d", end)
+				return fmt.Errorf("the End of a partition that is not assigned is %d", end)
 			}
 			return ep.Abort(e.ctx)
 		},
@@ -549,7 +549,7 @@ var memberCases = []Case{
 				return fmt.Errorf("after Close: %+v", o)
 			}
 			if _, err := m.Next(e.ctx); err == nil || e.ctx.Err() != nil {
-				return fmt.Errorf("Next after Close: %v", err)
+				return fmt.Errorf("call of Next after Close: %v", err)
 			}
 			return e.want(tp, log.ReadCommitted)
 		},
