@@ -150,12 +150,15 @@ const (
 	// minPebbleBytes leaves room for blocks: write buffers, and batches that wait to become a table, are taken
 	// off the block cache.
 	minPebbleBytes = 32 << 20
-	// defaultMemTableBytes is the size of Pebble's write buffer. Batches of half of it and more do not go through
-	// one: they are kept as they are until they are written as a table.
+	// defaultMemTableBytes is the size of Pebble's write buffers. Batches of half of it and more do not go
+	// through one: they are kept as they are until they are written as a table.
 	defaultMemTableBytes = 8 << 20
-	// maxMemTables bounds what waits to become a table, in memtables; a batch of FlushBytes must fit.
+	// maxMemTables bounds what waits to become a table, in memtables: about FlushBytes and half as much again.
+	// Whoever writes more waits.
 	maxMemTables = 12
-	bloomBits    = 10
+	// bloomBits per key cost a look at one of a hundred tables in vain. The last level has no filter: it would
+	// be larger than all others together, for keys that are mostly there.
+	bloomBits = 10
 	// tableBytes is small, since a table's filter is one block: it is read, and evicted, as a whole.
 	tableBytes = 4 << 20
 )
@@ -271,14 +274,13 @@ func (db *DB) Err() error {
 func (db *DB) fail(err error) {
 	db.failureOnce.Do(func() {
 		err = fmt.Errorf("state: %s: %w", db.dir, err)
-		db.gate.shut()
 		db.failure.Store(&err)
+		db.gate.shut()
 		close(db.failed)
 	})
 }
 
-// recovered makes an error of a panic of Pebble's. It panics where a WAL cannot be written, among others,
-// and leaves locks behind.
+// recovered makes an error of a panic of Pebble's, which may leave its locks behind.
 func (db *DB) recovered(err *error) {
 	if p := recover(); p != nil {
 		db.poisoned.Store(true)
@@ -303,62 +305,6 @@ func (db *DB) apply(b *pebble.Batch) error {
 func (db *DB) write(b *pebble.Batch) (err error) {
 	defer db.recovered(&err)
 	return db.pebble.Apply(b, pebble.NoSync)
-}
-
-// flush is what one task hands to the background. It is complete when done is closed, whether it was
-// written or the database failed.
-type flush struct {
-	rows      []*rows
-	positions []storedPosition
-	after     *flush // must be written before; nil if there is none
-	bytes     int64
-	done      chan struct{}
-}
-
-type storedPosition struct {
-	store *storeBase
-	id    uint32
-	at    Position
-}
-
-// run writes the flush. One runs at a time, so that their batches do not add up in memory.
-func (f *flush) run(db *DB) {
-	defer close(f.done)
-	defer db.flushing.Add(-f.bytes)
-	if f.after != nil {
-		<-f.after.done
-		f.after = nil
-	}
-	db.flushTurn <- struct{}{}
-	defer func() { <-db.flushTurn }()
-	if db.Err() != nil {
-		return
-	}
-	size := positionLen
-	for _, r := range f.rows {
-		size += r.batchBytes()
-	}
-	b := db.pebble.NewBatchWithSize(size)
-	if err := f.fill(b); err != nil {
-		db.fail(fmt.Errorf("gather batch: %w", errors.Join(err, b.Close())))
-		return
-	}
-	f.rows = nil    // the batch has its own copy
-	_ = db.apply(b) // an error is the database's failure, which whoever waits will see
-}
-
-func (f *flush) fill(b *pebble.Batch) error {
-	for _, r := range f.rows {
-		if err := r.appendTo(b); err != nil {
-			return err
-		}
-	}
-	for _, p := range f.positions {
-		if err := b.Set(positionKey(p.id), appendPosition(nil, p.at), nil); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // closePatience is how long Close waits for a Pebble that has failed in a way of its own.
