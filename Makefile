@@ -18,7 +18,10 @@ bench:  ## every Go benchmark; the whole program is measured by: go run ./benchm
 fuzz:  ## each fuzz target for a minute
 	FUZZTIME=1m .ci/run fuzz
 
+kill:  ## the word count killed 500 times over each directory, for some minutes
+	MOLDAU_KILLS=500 go test -count=1 -timeout 1h -v -run '^TestKill$$' ./examples/wordcount
+
 ci:  ## all that must hold before a change is in
 	.ci/run
 
-.PHONY: help test race lint bench fuzz ci
+.PHONY: help test race lint bench fuzz kill ci

@@ -28,9 +28,10 @@ type position struct {
 }
 
 const (
-	commitBytes = 2 << 20   // of text in one transaction
-	blockBytes  = 256 << 10 // of lines in one batch
-	longestLine = 512 << 10 // longer ones are cut between two words
+	commitBytes  = 2 << 20   // of lines in one transaction
+	blockBytes   = 256 << 10 // of lines in one batch
+	lineOverhead = 8         // what a line counts for beside its text: empty ones are not free
+	longestLine  = 512 << 10 // longer ones are cut between two words
 )
 
 // load appends to the lines topic what the files have and the log has not. lines counts those that are
@@ -78,7 +79,7 @@ type loader struct {
 	txn    *log.Txn // nil: none is open
 	blocks []*log.Block
 	next   int // partition that gets the next lines
-	bytes  int // of text in txn
+	bytes  int // of lines in txn
 	count  int64
 	moved  map[string]position // of files in txn
 }
@@ -111,9 +112,9 @@ func (l *loader) file(path string, at position) (err error) {
 	// What is appended while we read waits for the next run.
 	s := bufio.NewScanner(io.LimitReader(f, info.Size()-at.Bytes))
 	s.Buffer(make([]byte, 64<<10), longestLine+1)
-	advanced := 0
+	advanced, cut := 0, cutLines(longestLine)
 	s.Split(func(data []byte, atEOF bool) (int, []byte, error) {
-		n, line, err := cutLine(data, atEOF)
+		n, line, err := cut(data, atEOF)
 		advanced = n
 		return n, line, err
 	})
@@ -148,10 +149,10 @@ func (l *loader) line(text []byte, path string, at position) error {
 		l.blocks[l.next] = b
 	}
 	b.Append(time.Now().UnixMilli(), nil, text, nil)
-	l.bytes += len(text)
+	l.bytes += len(text) + lineOverhead
 	l.count++
 	l.moved[path] = at
-	if b.Bytes() >= blockBytes {
+	if b.Bytes()+b.Len()*lineOverhead >= blockBytes {
 		if err := l.flush(l.next); err != nil {
 			return err
 		}
@@ -212,23 +213,47 @@ func (l *loader) abort() {
 	}
 }
 
-// cutLine is a bufio.SplitFunc: lines, without their end. One that is too long is cut between two words.
-func cutLine(data []byte, atEOF bool) (advance int, line []byte, err error) {
-	if i := bytes.IndexByte(data, '\n'); i >= 0 {
-		return i + 1, data[:i], nil
+// cutLines is a bufio.SplitFunc for lines, without their end. One of more than longest bytes is cut between two words;
+// the scanner's buffer has to hold longest bytes.
+func cutLines(longest int) bufio.SplitFunc {
+	return func(data []byte, atEOF bool) (advance int, line []byte, err error) {
+		if i := bytes.IndexByte(data, '\n'); i >= 0 {
+			return i + 1, data[:i], nil
+		}
+		switch {
+		case len(data) == 0 || !atEOF && len(data) < longest:
+			return 0, nil, nil // more is needed, or there is no more
+		case atEOF:
+			return len(data), data, nil
+		}
+		n := lastSeparator(data)
+		if n == 0 {
+			return 0, nil, fmt.Errorf("a word of more than %d bytes", longest-utf8.UTFMax)
+		}
+		return n, data[:n], nil
 	}
-	switch {
-	case len(data) == 0 || !atEOF && len(data) < longestLine:
-		return 0, nil, nil // more is needed, or there is no more
-	case atEOF:
-		return len(data), data, nil
-	}
-	for i := len(data); i > 0; i-- {
-		if c := data[i-1]; c < utf8.RuneSelf && !isWord(rune(c)) {
-			return i, data[:i], nil
+}
+
+// lastSeparator is where the last rune of text ends that is not part of a word; 0: there is none. The runes
+// before it, and those after it with whatever follows, are those of the whole.
+func lastSeparator(text []byte) int {
+	end := len(text)
+	for i := end - 1; i >= max(end-utf8.UTFMax+1, 0); i-- {
+		if utf8.RuneStart(text[i]) {
+			if !utf8.FullRune(text[i:]) {
+				end = i // the rest of that rune is to come
+			}
+			break
 		}
 	}
-	return 0, nil, fmt.Errorf("a word of more than %d bytes", longestLine)
+	for end > 0 {
+		r, size := utf8.DecodeLastRune(text[:end])
+		if !isWord(r) {
+			break
+		}
+		end -= size
+	}
+	return end
 }
 
 func isWord(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }

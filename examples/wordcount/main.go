@@ -33,7 +33,8 @@ func main() {
 	switch err := run(ctx, os.Args[1:]); {
 	case err == nil:
 	case errors.Is(err, flag.ErrHelp):
-		os.Exit(2)
+	case errors.Is(err, errUsage):
+		os.Exit(2) // package flag has said what is wrong
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		fmt.Fprintln(os.Stderr, "wordcount: stopped; what was counted is committed, and with -data the next run goes on from there")
 		os.Exit(130)
@@ -43,13 +44,16 @@ func main() {
 	}
 }
 
+// errUsage: the command line is not understood.
+var errUsage = errors.New("usage")
+
 func run(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("wordcount", flag.ContinueOnError)
 	data := flags.String("data", "", "keep the log and the state in this `directory` (default: a temporary one)")
 	top := flags.Int("top", 20, "print the `N` most frequent words; 0: all")
 	partitions := flags.Int("partitions", 1, "the topics' `number` of partitions")
 	if err := flags.Parse(args); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errUsage, err)
 	}
 	if *top < 0 {
 		return fmt.Errorf("-top %d: it is 0 for all, or more", *top)

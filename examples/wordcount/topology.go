@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"sync/atomic"
@@ -64,11 +65,15 @@ func createTopics(ctx context.Context, lg *log.Log, partitions int) error {
 	if partitions < 1 || partitions > 1000 {
 		return fmt.Errorf("-partitions %d: it is between 1 and 1000", partitions)
 	}
-	return lg.CreateTopics(ctx, []log.TopicSpec{
+	err := lg.CreateTopics(ctx, []log.TopicSpec{
 		{Name: lines.Name(), Partitions: int32(partitions)},
 		{Name: wordCounts.Name(), Partitions: int32(partitions)},
 		{Name: positions, Partitions: 1},
 	})
+	if errors.Is(err, log.ErrTopicMismatch) {
+		return fmt.Errorf("-partitions %d: the -data directory was made with another number: %w", partitions, err)
+	}
+	return err
 }
 
 // readCounts reads the last count of each word.
