@@ -279,8 +279,8 @@ func (s *KeyValueStore[K, V]) Delete(k K, timestampMs int64) error {
 }
 
 // EachTouched calls yield for each key that the open epoch has put or deleted, in the order of first touch,
-// with its value now and its value when the epoch began. yield may use the store: keys that it touches come
-// last. It stops at the first error.
+// with its value now and its value when the epoch began. The Timestamp of a key that is now absent is that of
+// its deletion. yield may use the store: keys that it touches come last. It stops at the first error.
 func (s *KeyValueStore[K, V]) EachTouched(yield func(k K, now, before Value[V]) error) error {
 	for n := 0; n < s.touchedCount(); n++ {
 		k, now, before, err := s.touchedAt(n)
@@ -299,8 +299,8 @@ func (s *KeyValueStore[K, V]) touchedAt(n int) (k K, now, before Value[V], err e
 	if s.live != nil {
 		x := s.live.at(s.live.touched[n])
 		key = s.live.key(x)
-		if x.flags&currentThere != 0 {
-			now = Value[V]{x.current, x.currentTs, true}
+		if now.Timestamp = x.currentTs; x.flags&currentThere != 0 {
+			now.V, now.OK = x.current, true
 		}
 		if x.flags&committedThere != 0 {
 			before = Value[V]{x.committed, x.committedTs, true}
@@ -308,7 +308,7 @@ func (s *KeyValueStore[K, V]) touchedAt(n int) (k K, now, before Value[V], err e
 	} else {
 		x := s.encoded.at(s.encoded.touched[n])
 		key = s.encoded.key(x)
-		if x.flags&currentThere != 0 {
+		if now.Timestamp = x.currentTs; x.flags&currentThere != 0 {
 			now, err = s.decode(x.current, x.currentTs)
 		}
 		if x.flags&committedThere != 0 && err == nil {

@@ -68,7 +68,8 @@ type model[V any] struct {
 	topic              uuid.UUID
 	log                changelog // committed
 	current, committed map[string]modelValue[V]
-	touched            []string // in this epoch, in order of first touch
+	touched            []string         // in this epoch, in order of first touch
+	deletedAt          map[string]int64 // in this epoch, and not put again
 	mutate             func(V)  // changes what it is given, if that can be done
 }
 
@@ -89,7 +90,7 @@ type modelStore interface {
 func newModel[V any](name string, s serde.Serde[V], values *rapid.Generator[V], mutate func(V)) *model[V] {
 	return &model[V]{
 		name: name, serde: s, values: values, mutate: mutate, topic: uuid.New(),
-		current: map[string]modelValue[V]{}, committed: map[string]modelValue[V]{},
+		current: map[string]modelValue[V]{}, committed: map[string]modelValue[V]{}, deletedAt: map[string]int64{},
 	}
 }
 
@@ -183,6 +184,7 @@ func (m *model[V]) use(t *rapid.T) {
 			t.Fatal(err)
 		}
 		delete(m.current, k)
+		m.deletedAt[k] = ts
 	} else {
 		v, ts := m.values.Draw(t, "value"), rapid.Int64Range(0, 1e13).Draw(t, "ts")
 		if err := e.Put(v, ts); err != nil {
@@ -190,6 +192,7 @@ func (m *model[V]) use(t *rapid.T) {
 		}
 		// The model keeps its own copy, by way of the bytes.
 		m.current[k] = modelValue[V]{m.copy(t, v), ts}
+		delete(m.deletedAt, k)
 		if m.mutate != nil {
 			m.mutate(v)
 		}
@@ -261,6 +264,9 @@ func (m *model[V]) commitRecords(t *rapid.T) changelog {
 		seen = append(seen, k)
 		m.same(t, "touched, now", k, now, m.current)
 		m.same(t, "touched, before", k, before, m.committed)
+		if !now.OK && now.Timestamp != m.deletedAt[k] || !before.OK && before.Timestamp != 0 {
+			t.Fatalf("store %s: %q was deleted at %d, want %d; before: %+v", m.name, k, now.Timestamp, m.deletedAt[k], before)
+		}
 		if m.mutate != nil && now.OK {
 			m.mutate(now.V)
 		}
@@ -291,6 +297,11 @@ func (m *model[V]) commitRecords(t *rapid.T) changelog {
 			t.Fatalf("store %s: change %q is %v @%d, %v; want %v", m.name, k, v, r.timestamp, err, w)
 		}
 	}
+	for i, r := range c {
+		if r.value == nil && r.timestamp != m.deletedAt[m.touched[i]] {
+			t.Fatalf("store %s: delete of %q at %d, want %d", m.name, r.key, r.timestamp, m.deletedAt[m.touched[i]])
+		}
+	}
 	if len(c) != len(m.touched) {
 		t.Fatalf("store %s: %d changes, want %d", m.name, len(c), len(m.touched))
 	}
@@ -301,12 +312,14 @@ func (m *model[V]) committedNow(t *rapid.T, c changelog) {
 	m.log = append(m.log, c...)
 	m.committed = maps.Clone(m.current)
 	m.touched = nil
+	clear(m.deletedAt)
 	m.store.SetPosition(m.position())
 }
 
 func (m *model[V]) aborted() {
 	m.current = maps.Clone(m.committed)
 	m.touched = nil
+	clear(m.deletedAt)
 }
 
 // modelRun is a database with two tasks under test.
