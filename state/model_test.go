@@ -70,7 +70,7 @@ type model[V any] struct {
 	current, committed map[string]modelValue[V]
 	touched            []string         // in this epoch, in order of first touch
 	deletedAt          map[string]int64 // in this epoch, and not put again
-	mutate             func(V)  // changes what it is given, if that can be done
+	mutate             func(V)          // changes what it is given, if that can be done
 }
 
 // modelStore is a model whatever its values are.
