@@ -376,3 +376,48 @@ func TestOldValueSurvivesChangeInPlace(t *testing.T) {
 		}
 	}
 }
+
+// A deleted row leaves the table as a tombstone, not as an encoded nil: Nullable refuses to encode one.
+func TestDeletedRowIsATombstone(t *testing.T) {
+	last := stream.NewTopic("last", serde.String, serde.Nullable(serde.Int64))
+	d := streamtest.New(t, build(t, func(b *stream.Builder) {
+		stream.Aggregate(stream.GroupByKey(stream.From(b, numbers)), stream.Zero[*int64],
+			func(_ string, v int64, _ *int64) *int64 {
+				if v < 0 {
+					return nil
+				}
+				return &v
+			}).With(serde.String, serde.Nullable(serde.Int64)).ToStream().To(last)
+	}))
+	in := streamtest.Input(d, numbers)
+	in.Pipe("a", 1, 0)
+	in.Pipe("a", -1, 0)
+	got := streamtest.Output(d, last).All()
+	if len(got) != 2 || got[0].ValueIsNull() || !got[1].ValueIsNull() {
+		t.Errorf("got %v", got)
+	}
+}
+
+// Records without a key do not go into a repartition topic.
+func TestNullKeysStayOutOfRepartitionTopics(t *testing.T) {
+	keys := stream.NewTopic("keys", serde.Nullable(serde.String), serde.String)
+	d := streamtest.New(t, build(t, func(b *stream.Builder) {
+		s := stream.Map(stream.From(b, pairs), func(k, v string) (*string, string) {
+			if k == "" {
+				return nil, v
+			}
+			return &k, v
+		}).With(serde.Nullable(serde.String), serde.String)
+		stream.GroupByKey(s, stream.Named("regroup")).Count()
+	}))
+	in := streamtest.Input(d, pairs)
+	in.Pipe("", "1", 0)
+	in.Pipe("a", "2", 0)
+	got := streamtest.Output(d, keys.WithName("test-regroup-repartition")).All()
+	if len(got) != 1 || got[0].KeyIsNull() {
+		t.Errorf("the topic has %v", got)
+	}
+	if n := d.Dropped().NullKey; n != 1 {
+		t.Errorf("%d dropped, want 1", n)
+	}
+}
