@@ -298,45 +298,42 @@ func (t *Txn) end(kind txn.Kind) error {
 			return fmt.Errorf("%w: an append failed: %w", ErrInvalidTransactionState, *err)
 		}
 	}
-	sequence, err := t.write(kind, commit)
+	sequence, who, err := t.write(kind, commit)
+	if err == nil || !commit || errors.Is(err, ErrFenced) {
+		t.finish(who)
+	}
 	if err != nil {
-		if !commit || errors.Is(err, ErrFenced) {
-			t.finish(t.who)
-		}
 		return err
 	}
 	return l.ack(sequence)
 }
 
-// write writes the end. The caller holds t.mu.
-func (t *Txn) write(kind txn.Kind, commit bool) (sequence uint64, err error) {
+// write writes the end and returns the producer's identity after it. The caller holds t.mu.
+func (t *Txn) write(kind txn.Kind, commit bool) (sequence uint64, who txn.Identity, err error) {
 	o := t.p.owner
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	before := o.machine
-	offsets := t.offsets
-	if !commit {
-		offsets = nil
+	if before.Current != t.who {
+		return 0, t.who, fmt.Errorf("%w: another producer of %s has taken its place", ErrFenced, o.name)
 	}
-	if len(offsets) > 0 {
+	var offsets map[TopicPartition]CommittedOffset
+	if commit && len(t.offsets) > 0 {
+		offsets = t.offsets
 		m, _, err := o.machine.Step(txn.Event{Kind: txn.AddPartition, Who: t.who, Partition: offsetsPartition})
 		if err != nil {
-			return 0, coordinatorError(err)
+			return 0, t.who, coordinatorError(err)
 		}
 		o.machine = m
 	}
-	switch {
-	case o.machine.Current != t.who:
-		return 0, fmt.Errorf("%w: another producer of %s has taken its place", ErrFenced, o.name)
-	case o.machine.State == txn.Ongoing:
-		if sequence, err = o.step(t.p.l, txn.Event{Kind: kind, Who: t.who}, t.group, offsets); err != nil {
-			o.machine = before
-			return 0, err
-		}
+	if o.machine.State != txn.Ongoing {
+		return 0, t.who, nil // nothing was added, there is nothing to end
 	}
-	// Nothing was added otherwise: there is nothing to end.
-	t.finish(o.machine.Current)
-	return sequence, nil
+	if sequence, err = o.step(t.p.l, txn.Event{Kind: kind, Who: t.who}, t.group, offsets); err != nil {
+		o.machine = before
+		return 0, t.who, err
+	}
+	return sequence, o.machine.Current, nil
 }
 
 // finish lets the producer begin another transaction, as the given identity.
