@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -307,7 +308,7 @@ func TestOpenRefuses(t *testing.T) {
 	})
 	t.Run("another Pebble database", func(t *testing.T) {
 		fs := vfs.NewMem()
-		p, err := pebble.Open("state", &pebble.Options{FS: fs})
+		p, err := pebble.Open("state", &pebble.Options{FS: fs, Logger: pebbleLogger{slog.New(slog.DiscardHandler), func(error) {}}})
 		if err == nil {
 			err = errors.Join(p.Set([]byte("k"), nil, pebble.NoSync), p.Close())
 		}
