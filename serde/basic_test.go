@@ -167,6 +167,7 @@ func found[T any](t *testing.T, want Serde[T]) {
 func TestBasicSharesNothing(t *testing.T) {
 	type point struct{ X, Y int64 }
 	type hidden struct{ X, y int64 }
+	_ = hidden{}.y
 	type dropped struct {
 		X int `json:"-"`
 	}
