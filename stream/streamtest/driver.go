@@ -43,14 +43,12 @@ type Driver struct {
 	engine  *engine.Engine
 	input   *log.Producer
 	outputs []output
-	failed  bool
 }
 
 // output is an Output of any types.
 type output interface {
 	committed()
 	aborted()
-	reopen()
 }
 
 type options struct {
@@ -196,10 +194,11 @@ func (d *Driver) fetch() error {
 var never atomic.Bool
 
 // Step processes one record, of the first task that has one, and reports whether there was one. What the
-// record sends to another task is that task's next step.
+// record sends to another task is that task's next step. An error is one of the topology, as stream.App's Run
+// gives it; after it the driver is of no use but for Abort and Restart.
 func (d *Driver) Step() (bool, error) {
 	if err := d.fetch(); err != nil {
-		return false, d.fault(err)
+		return false, bridge.Public(err)
 	}
 	for _, s := range d.engine.Slots() {
 		n, _, err := s.Task.Run(1, &never)
@@ -207,7 +206,7 @@ func (d *Driver) Step() (bool, error) {
 			err = s.Task.FlushOutputs()
 		}
 		if err != nil {
-			return false, d.fault(err)
+			return false, bridge.Public(err)
 		}
 		if n > 0 {
 			return true, nil
@@ -226,13 +225,6 @@ func (d *Driver) Settle() error {
 	}
 }
 
-// fault makes an error of the topology one as stream.App gives it. The driver is of no more use but for
-// Restart.
-func (d *Driver) fault(err error) error {
-	d.failed = true
-	return bridge.Public(err)
-}
-
 // Commit ends the epoch, and settles what tables that held changes back have sent on.
 func (d *Driver) Commit() error {
 	for _, o := range d.outputs {
@@ -240,7 +232,7 @@ func (d *Driver) Commit() error {
 	}
 	ok, err := d.engine.Commit(context.Background())
 	if err != nil {
-		return d.fault(err)
+		return bridge.Public(err)
 	}
 	if !ok {
 		d.t.Fatal("streamtest: the log aborted an epoch")
@@ -286,10 +278,9 @@ func (d *Driver) restart(deleteState bool) {
 			d.t.Fatalf("streamtest: %v", err)
 		}
 	}
-	d.failed = false
 	d.openLog()
 	for _, o := range d.outputs {
-		o.reopen()
+		o.aborted()
 	}
 	d.start()
 }

@@ -215,8 +215,6 @@ func (o *OutputTopic[K, V]) aborted() {
 	o.unread = o.unread[:o.safe]
 }
 
-func (o *OutputTopic[K, V]) reopen() { o.aborted() }
-
 // Rows returns the rows of a key-value store, of all tasks: in the order of their encoded keys, task by
 // task. They include what is not committed.
 func Rows[K, V any](d *Driver, handle state.KeyValue[K, V]) []state.Row[K, V] {
