@@ -70,7 +70,7 @@ type DB struct {
 	flushTurn   chan struct{}
 	background  sync.WaitGroup
 	failed      chan struct{}
-	failure     atomic.Pointer[error]
+	failure     error // set before failed is closed
 	failureOnce sync.Once
 	closeOnce   sync.Once
 	closeErr    error
@@ -264,19 +264,20 @@ func (db *DB) Failed() <-chan struct{} { return db.failed }
 // Err returns the error that made the database fail, or nil. A full disk is recognised by
 // errors.Is(err, syscall.ENOSPC).
 func (db *DB) Err() error {
-	if err := db.failure.Load(); err != nil {
-		return *err
+	select {
+	case <-db.failed:
+		return db.failure
+	default:
+		return nil
 	}
-	return nil
 }
 
 // fail stops all writing, with the first error it is called with.
 func (db *DB) fail(err error) {
 	db.failureOnce.Do(func() {
-		err = fmt.Errorf("state: %s: %w", db.dir, err)
-		db.failure.Store(&err)
-		db.gate.shut()
+		db.failure = fmt.Errorf("state: %s: %w", db.dir, err)
 		close(db.failed)
+		db.gate.shut()
 	})
 }
 

@@ -337,23 +337,24 @@ func TestAnyChangeMayFail(t *testing.T) {
 	errBroken := errors.New("this disk is broken")
 	for n := int32(0); ; n++ {
 		mem := vfs.NewMem()
-		var count atomic.Int32
-		var after atomic.Int32
+		var count, late atomic.Int32
+		var failed atomic.Bool // known to the workload
 		fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
 			if !isChange(op) || op.Kind == errorfs.OpRemove {
 				return nil
 			}
-			switch i := count.Add(1) - 1; {
-			case i == n:
+			if failed.Load() {
+				late.Add(1)
+			}
+			if count.Add(1)-1 == n {
 				return errBroken
-			case i > n && op.Kind != errorfs.OpLock:
-				after.Add(1)
 			}
 			return nil
 		}))
 		w, err := openWork(fs)
 		if err == nil {
 			_, err = w.run(1)
+			failed.Store(err != nil)
 		}
 		if w != nil {
 			err = errors.Join(err, w.close())
@@ -371,8 +372,8 @@ func TestAnyChangeMayFail(t *testing.T) {
 		if !errors.Is(err, errBroken) {
 			t.Fatalf("change %d failed, and the error is %v", n, err)
 		}
-		if after.Load() > 4 { // those under way on other goroutines: WAL, flush, compaction, cleaning up
-			t.Fatalf("%d changes after change %d failed", after.Load(), n)
+		if late.Load() > 4 { // those under way on other goroutines: WAL, flush, compaction, cleaning up
+			t.Fatalf("%d changes after the failure of change %d was reported", late.Load(), n)
 		}
 		reopen(t, mem, false)
 	}
