@@ -15,7 +15,9 @@ import (
 type App struct {
 	topology *Topology
 	config   Config
-	stateFS  vfs.FS
+	// What tests set otherwise.
+	stateFS   vfs.FS
+	heldBytes int
 
 	mu      sync.Mutex
 	started bool
@@ -32,7 +34,7 @@ func New(t *Topology, c Config) (*App, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	return &App{topology: t, config: c.withDefaults(), stateFS: vfs.Default, running: make(chan struct{}), ended: make(chan struct{})}, nil
+	return &App{topology: t, config: c.withDefaults(), stateFS: vfs.Default, heldBytes: 4 << 20, running: make(chan struct{}), ended: make(chan struct{})}, nil
 }
 
 // Run runs the application until ctx is done, and then returns nil: what was processed is committed, and
@@ -84,6 +86,7 @@ func (a *App) run(ctx context.Context) (err error) {
 		CommitInterval: c.CommitInterval,
 		MaxEpochBytes:  c.MaxEpochBytes,
 		StopTimeout:    c.StopTimeout,
+		HeldBytes:      a.heldBytes,
 	})
 	close(a.running)
 	return a.runner.Run(ctx)

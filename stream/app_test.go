@@ -115,6 +115,7 @@ func run(t *testing.T, topology *stream.Topology, c stream.Config, f func(app *s
 	if err != nil {
 		t.Fatal(err)
 	}
+	stream.SetHeldBytes(app, 1) // fetching is paused and resumed all the time
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- app.Run(ctx) }()

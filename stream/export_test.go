@@ -20,3 +20,6 @@ func Changes[K, V any](t *Table[K, V], f func(k K, now, before V, hasNow, hasBef
 
 // SetStateFS has the application keep its state on another file system.
 func SetStateFS(a *App, fs vfs.FS) { a.stateFS = fs }
+
+// SetHeldBytes bounds what waits in memory for each partition.
+func SetHeldBytes(a *App, n int) { a.heldBytes = n }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,8 @@ type RunConfig struct {
 	CommitInterval time.Duration
 	MaxEpochBytes  int64
 	StopTimeout    time.Duration
+	// HeldBytes of one partition wait in memory before its fetching is paused, until half is processed.
+	HeldBytes int
 }
 
 // Runner runs an Engine: workers process, a poller fetches, and the goroutine of Run, the coordinator,
@@ -68,8 +71,6 @@ type event struct {
 const (
 	// slice is how many records a worker processes before it looks for another task.
 	slice = 4096
-	// heldBytes of one partition wait in memory before its fetching is paused, until half is processed.
-	heldBytes = 4 << 20
 	// flushOnStop is how long a clean stop may write state to Pebble once the epoch is committed. It only
 	// spares the next start the work of restoring.
 	flushOnStop = 700 * time.Millisecond
@@ -204,7 +205,7 @@ func (r *Runner) putBack(s *Slot, more bool) {
 		q.load[f.Partition] += f.Records.Bytes()
 	}
 	for tp := range q.held {
-		if q.load[tp] < heldBytes/2 {
+		if q.load[tp] <= r.cfg.HeldBytes/2 {
 			delete(q.held, tp)
 			resume = append(resume, tp)
 		}
@@ -217,10 +218,10 @@ func (r *Runner) putBack(s *Slot, more bool) {
 		signal(r.quiet)
 	}
 	idle := r.running == 0 && len(r.ready) == 0
-	r.mu.Unlock()
 	if len(resume) > 0 {
 		r.e.Member().Resume(resume)
 	}
+	r.mu.Unlock()
 	if idle || r.e.Appended() >= r.cfg.MaxEpochBytes {
 		r.poke()
 	}
@@ -276,11 +277,10 @@ func (r *Runner) poll(ctx context.Context) {
 
 // deliver puts fetched records into their task's inbox.
 func (r *Runner) deliver(f log.Fetched) {
-	hold := false
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	s := r.e.Slot(f.Partition)
 	if s == nil { // fetched before its partition was taken away
-		r.mu.Unlock()
 		return
 	}
 	q := &s.queue
@@ -289,14 +289,12 @@ func (r *Runner) deliver(f log.Fetched) {
 	}
 	q.inbox = append(q.inbox, f)
 	q.load[f.Partition] += f.Records.Bytes()
-	if q.load[f.Partition] >= heldBytes && !q.held[f.Partition] {
-		q.held[f.Partition], hold = true, true
-	}
-	r.list(s)
-	r.mu.Unlock()
-	if hold {
+	if q.load[f.Partition] >= r.cfg.HeldBytes && !q.held[f.Partition] {
+		// Under mu, or a Resume could overtake it, and the partition be paused for good.
+		q.held[f.Partition] = true
 		r.e.Member().Pause([]log.TopicPartition{f.Partition})
 	}
+	r.list(s)
 }
 
 // barrier waits until no task runs. Once ctx is done it waits for StopTimeout more at most, and then fails,
@@ -483,12 +481,13 @@ func (r *Runner) restart(ctx context.Context) error {
 	return nil
 }
 
-// forget drops what was fetched before tasks started again.
+// forget drops what was fetched before tasks started again, and lets all partitions be fetched.
 func (r *Runner) forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ready = nil
 	for _, s := range r.e.slots {
+		r.e.Member().Resume(slices.Collect(maps.Keys(s.queue.held)))
 		s.queue = queue{}
 	}
 }
@@ -519,6 +518,7 @@ func (r *Runner) handle(ctx context.Context, ev event) error {
 		if err != nil {
 			return err
 		}
+		r.e.Member().Resume(v.Partitions) // whoever has them next is not to find them paused
 		if err := r.e.Drop(v.Partitions); err != nil {
 			return err
 		}
@@ -533,6 +533,7 @@ func (r *Runner) handle(ctx context.Context, ev event) error {
 		if err := r.barrier(ctx); err != nil {
 			return err
 		}
+		r.e.Member().Resume(v.Partitions)
 		if err := r.e.Lose(ctx, v.Partitions); err != nil {
 			return err
 		}
