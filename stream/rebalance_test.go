@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ type unruly struct {
 	*log.Log
 	mu     sync.Mutex
 	rng    *rand.Rand
+	never  bool                                 // no epoch is ever committed
 	counts struct{ aborted, lost, revoked int } // aborted is the coordinator's, the others the poller's
 }
 
@@ -112,7 +114,7 @@ type unrulyEpoch struct {
 }
 
 func (e *unrulyEpoch) Commit(ctx context.Context, next map[log.TopicPartition]log.CommittedOffset) (log.Outcome, error) {
-	if !e.u.chance(3) {
+	if !e.u.never && !e.u.chance(3) {
 		return e.Epoch.Commit(ctx, next)
 	}
 	e.u.counts.aborted++
@@ -154,5 +156,21 @@ func TestUnrulyBroker(t *testing.T) {
 	}
 	if aborted == 0 || taken == 0 {
 		t.Errorf("too good a week: %d epochs aborted, %d partitions taken away", aborted, taken)
+	}
+}
+
+// A broker that never commits does not keep an application busy for ever.
+func TestCommitsAbortedForEver(t *testing.T) {
+	lg := openLog(t, t.TempDir(), 1)
+	defer lg.Close()
+	appendLines(t, lg, 1, "a b c")
+	u := &unruly{Log: lg, rng: rand.New(rand.NewPCG(0, 0)), never: true}
+	err := run(t, wordCountTopology(t), stream.Config{Broker: u, CommitInterval: time.Millisecond}, func(app *stream.App) {
+		if err := app.WaitIdle(t.Context()); err == nil {
+			t.Error("idle, with nothing committed")
+		}
+	})
+	if err == nil || !strings.Contains(err.Error(), "20 times in a row: the coordinator has changed its mind") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -51,6 +51,7 @@ type Engine struct {
 	epoch    log.Epoch
 	epochID  uint64
 	appended atomic.Int64 // bytes appended in the open epoch
+	aborts   int          // by the broker, since the last commit
 }
 
 // Slot is the place of a task, which is opened anew after an abort.

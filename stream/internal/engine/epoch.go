@@ -43,6 +43,13 @@ func (e *Engine) Commit(ctx context.Context) (committed bool, err error) {
 	switch outcome {
 	case log.OutcomeCommitted:
 	case log.OutcomeAborted:
+		e.aborts++
+		if errors.Is(err, log.ErrDiskFull) {
+			return false, fmt.Errorf("commit: %w", err)
+		}
+		if e.aborts >= maxAborts {
+			return false, fmt.Errorf("commit: aborted by the broker %d times in a row: %w", e.aborts, err)
+		}
 		e.cfg.Logger.Warn("the epoch was aborted by the broker and is done again", "cause", err)
 		return false, nil
 	case log.OutcomeFenced:
@@ -53,6 +60,7 @@ func (e *Engine) Commit(ctx context.Context) (committed bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("commit: %w", err)
 	}
+	e.aborts = 0
 	now := e.cfg.Now()
 	for _, s := range e.slots {
 		s.Task.Committed(now)
@@ -202,6 +210,9 @@ func (e *Engine) giveUp(ctx context.Context, err error) error {
 // abortTimeout bounds an abort on the way out. What is not aborted then is aborted by whoever opens the log
 // or joins the group next.
 const abortTimeout = 10 * time.Second
+
+// maxAborts is how often in a row an epoch may be aborted before there must be more to it than chance.
+const maxAborts = 20
 
 // parallel calls f for each item on up to n goroutines, and returns all their errors.
 func parallel[T any](n int, items []T, f func(T) error) error {
