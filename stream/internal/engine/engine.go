@@ -52,6 +52,7 @@ type Engine struct {
 	epochID  uint64
 	appended atomic.Int64 // bytes appended in the open epoch
 	aborts   int          // by the broker, since the last commit
+	gaveUp   bool         // the epoch was aborted for good
 }
 
 // Slot is the place of a task, which is opened anew after an abort.

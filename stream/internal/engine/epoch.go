@@ -193,15 +193,14 @@ func (e *Engine) Restart(ctx context.Context) error {
 
 // giveUp aborts the epoch, since err, which it returns, keeps it from being committed.
 func (e *Engine) giveUp(ctx context.Context, err error) error {
-	if e.epoch == nil {
-		return err // done before
+	if e.gaveUp {
+		return err
 	}
-	epoch := e.epoch
-	e.epoch = nil
+	e.gaveUp = true
 	// The context may be what failed; an abort is short.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
 	defer cancel()
-	if abortErr := epoch.Abort(ctx); abortErr != nil {
+	if abortErr := e.epoch.Abort(ctx); abortErr != nil {
 		return errors.Join(err, fmt.Errorf("abort epoch: %w", abortErr))
 	}
 	return err
