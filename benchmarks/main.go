@@ -1,3 +1,5 @@
+//go:build unix
+
 // Benchmarks measures what Moldau does per CPU-second: user and system time of the whole process, encoding
 // and checksums included, so that background work counts.
 //
