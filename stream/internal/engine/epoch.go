@@ -73,9 +73,10 @@ func (e *Engine) Commit(ctx context.Context) (committed bool, err error) {
 
 // finish is step 1.
 func (e *Engine) finish() error {
+	all := e.Slots()
 	for _, sub := range e.cfg.Plan.Graph.Order {
 		var slots []*Slot
-		for _, s := range e.slots {
+		for _, s := range all {
 			if s.ID.Sub == sub {
 				slots = append(slots, s)
 			}
