@@ -173,18 +173,19 @@ func resolve[T any](set serde.Serde[T], inherit func() serde.Serde[T]) serde.Ser
 	return s
 }
 
-// needSerdes makes it a fault of n's if a serde is not known when the topology is built.
-func (n *node[K, V]) needSerdes() {
-	n.b.checks = append(n.b.checks, func() {
+// needSerdes makes it a fault of n's if a serde is not known when the topology is built. whose and remedy
+// complete the message.
+func needSerdes[K, V any](b *Builder, n *graph.Node, key func() serde.Serde[K], value func() serde.Serde[V], whose, remedy string) {
+	b.checks = append(b.checks, func() {
 		var missing []string
-		if n.keySerde() == nil {
+		if key() == nil {
 			missing = append(missing, "key type "+reflect.TypeFor[K]().String())
 		}
-		if n.valueSerde() == nil {
+		if value() == nil {
 			missing = append(missing, "value type "+reflect.TypeFor[V]().String())
 		}
 		if missing != nil {
-			n.b.fail(n.g, "no serde for %s; give one with With(keySerde, valueSerde)", strings.Join(missing, " and "))
+			b.fail(n, "no serde for %s%s; give one with %s", strings.Join(missing, " and "), whose, remedy)
 		}
 	})
 }

@@ -135,7 +135,7 @@ func repartition[K, V any](p *node[K, V], op string, s settings, owner *graph.No
 		topic.Owner = out.g
 		s.apply(b, out.g)
 	}
-	out.needSerdes()
+	needSerdes(b, out.g, out.keySerde, out.valueSerde, "", "With(keySerde, valueSerde)")
 	p.kids = append(p.kids, func(t *task.Task) (edge[K, V], error) {
 		op, err := newSinkOp(t, out.g, out.keySerde(), out.valueSerde())
 		if err != nil {

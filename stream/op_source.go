@@ -11,10 +11,7 @@ import (
 
 // source returns the node that reads t. A topic has one.
 func source[K, V any](b *Builder, t Topic[K, V], opts []SourceOption) *node[K, V] {
-	var s settings
-	for _, o := range opts {
-		o.source(&s)
-	}
+	s := sourceSettings(opts)
 	if n, ok := b.sources[t.name].(*node[K, V]); ok {
 		if err := declare(b, t, caller()); err != nil {
 			b.fail(n.g, "%v", err)

@@ -51,6 +51,13 @@ func (p PartitionCount) repartition(s *settings) {
 	s.partitions = int32(p.n)
 }
 
+func sourceSettings(opts []SourceOption) (s settings) {
+	for _, o := range opts {
+		o.source(&s)
+	}
+	return s
+}
+
 func operatorSettings(opts []Option) (s settings) {
 	for _, o := range opts {
 		o.operator(&s)

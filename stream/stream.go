@@ -42,10 +42,6 @@ func From[K, V any](b *Builder, t Topic[K, V], opts ...SourceOption) *Stream[K, 
 // FromAll reads several topics of the same types as one stream. Within a task, records are taken in the
 // order of their timestamps as far as they are there to be compared.
 func FromAll[K, V any](b *Builder, topics []Topic[K, V], opts ...SourceOption) *Stream[K, V] {
-	var s settings
-	for _, o := range opts {
-		o.source(&s)
-	}
 	if len(topics) == 1 {
 		return From(b, topics[0], opts...)
 	}
@@ -55,7 +51,7 @@ func FromAll[K, V any](b *Builder, topics []Topic[K, V], opts ...SourceOption) *
 		p := source(b, t, nil)
 		parts, parents = append(parts, p), append(parents, p.g)
 	}
-	merged := newNode[K, V](b, "FromAll", s, parents...)
+	merged := newNode[K, V](b, "FromAll", sourceSettings(opts), parents...)
 	if len(parts) == 0 {
 		b.fail(merged.g, "there is no topic to read")
 		return &Stream[K, V]{n: merged}

@@ -1,9 +1,6 @@
 package stream
 
 import (
-	"reflect"
-	"strings"
-
 	"github.com/moldau-io/moldau/serde"
 	"github.com/moldau-io/moldau/state"
 	"github.com/moldau-io/moldau/stream/internal/graph"
@@ -32,18 +29,7 @@ func newTable[K, V any](n *node[K, change[V]], inheritKey func() serde.Serde[K],
 // materialize gives the table a store of its own.
 func (t *Table[K, V]) materialize() {
 	t.n.g.Store = &graph.Store{Node: t.n.g}
-	t.n.b.checks = append(t.n.b.checks, func() {
-		var missing []string
-		if t.keySerde() == nil {
-			missing = append(missing, "key type "+reflect.TypeFor[K]().String())
-		}
-		if t.valueSerde() == nil {
-			missing = append(missing, "value type "+reflect.TypeFor[V]().String())
-		}
-		if missing != nil {
-			t.n.b.fail(t.n.g, "no serde for %s of the store; give one with As(store) or With(keySerde, valueSerde)", strings.Join(missing, " and "))
-		}
-	})
+	needSerdes(t.n.b, t.n.g, t.keySerde, t.valueSerde, " of the store", "As(store) or With(keySerde, valueSerde)")
 }
 
 func (t *Table[K, V]) keySerde() serde.Serde[K]   { return resolve(t.setKey, t.inheritKey) }

@@ -101,25 +101,31 @@ func (in *input) pop() {
 	in.moved = true
 }
 
-// Deliver appends fetched records to the queue of their partition.
-func (t *Task) Deliver(f log.Fetched) {
+// input finds the queue of a partition, nil if the task does not read it.
+func (t *Task) input(tp log.TopicPartition) *input {
 	for _, in := range t.inputs {
-		if in.tp == f.Partition {
-			b := batches{f.Records, f.Records.Bytes()}
-			in.fetched = append(in.fetched, b)
-			in.bytes += b.bytes
-			return
+		if in.tp == tp {
+			return in
 		}
 	}
-	panic(fmt.Sprintf("task %s was given records of %s", t.ID, f.Partition))
+	return nil
+}
+
+// Deliver appends fetched records to the queue of their partition.
+func (t *Task) Deliver(f log.Fetched) {
+	in := t.input(f.Partition)
+	if in == nil {
+		panic(fmt.Sprintf("task %s was given records of %s", t.ID, f.Partition))
+	}
+	b := batches{f.Records, f.Records.Bytes()}
+	in.fetched = append(in.fetched, b)
+	in.bytes += b.bytes
 }
 
 // Queued is the memory, in bytes, that a partition's fetched batches hold.
 func (t *Task) Queued(tp log.TopicPartition) int {
-	for _, in := range t.inputs {
-		if in.tp == tp {
-			return in.bytes
-		}
+	if in := t.input(tp); in != nil {
+		return in.bytes
 	}
 	return 0
 }
