@@ -136,10 +136,11 @@ func (o outcome) equal(other outcome) bool {
 func every(n int) func(int) bool { return func(progress int) bool { return progress%n == 0 } }
 
 var modes = map[string][]Option{
-	"EachUpdate":   {Emit(stream.EachUpdate)},
-	"OnCommit":     {Emit(stream.OnCommit)},
-	"3 partitions": {Emit(stream.EachUpdate), Partitions(3)},
-	"small cache":  {Emit(stream.EachUpdate), CacheBytes(1 << 10)},
+	"EachUpdate":             {Emit(stream.EachUpdate)},
+	"OnCommit":               {Emit(stream.OnCommit)},
+	"3 partitions":           {Emit(stream.EachUpdate), Partitions(3)},
+	"OnCommit, 3 partitions": {Emit(stream.OnCommit), Partitions(3)},
+	"small cache":            {Emit(stream.EachUpdate), CacheBytes(1 << 10)},
 }
 
 // One abort per run, after every record of the run.
