@@ -294,7 +294,8 @@ func freePorts() (int, error) {
 }
 
 // properties are the broker's settings: Kafka's defaults but for what one broker, started and killed often,
-// needs. A later line wins.
+// needs. A broker that comes back is let in when the session of the one that was killed is over, hence the
+// short sessions. A later line wins.
 func (k *Kafka) properties() string {
 	return fmt.Sprintf(`process.roles=broker,controller
 node.id=1
@@ -316,6 +317,8 @@ share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 log.retention.ms=-1
 auto.create.topics.enable=false
+broker.heartbeat.interval.ms=400
+broker.session.timeout.ms=2000
 num.network.threads=2
 num.io.threads=4
 %[4]s
