@@ -9,7 +9,6 @@ import (
 	"math"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -31,7 +30,7 @@ import (
 
 const (
 	checkpointMagic   = 0x4d4f4c4443484b50 // "MOLDCHKP"
-	checkpointVersion = 1
+	checkpointVersion = 2
 	checkpointName    = "checkpoint"
 )
 
@@ -66,8 +65,9 @@ type partitionState struct {
 }
 
 type segmentState struct {
-	base, size     int64
-	index, aborted int // entries
+	base, size            int64
+	index, times, aborted int // entries
+	newest                timeEntry
 }
 
 func (st *logState) encode() []byte {
@@ -121,7 +121,9 @@ func (p *partitionState) encode(b []byte) []byte {
 		b = appendInt64(b, s.base)
 		b = appendInt64(b, s.size)
 		b = appendInt32(b, int32(s.index))
+		b = appendInt32(b, int32(s.times))
 		b = appendInt32(b, int32(s.aborted))
+		b = appendTimes(b, []timeEntry{s.newest})
 	}
 	b = appendInt32(b, int32(len(p.producers)))
 	for _, id := range slices.Sorted(maps.Keys(p.producers)) {
@@ -198,8 +200,10 @@ func parseState(b []byte) (*logState, error) {
 
 func parsePartitionState(r *fieldReader) partitionState {
 	p := partitionState{leaderEpoch: r.int32(), start: r.int64(), end: r.int64()}
-	for range r.count(24) {
-		p.segments = append(p.segments, segmentState{r.int64(), r.int64(), int(r.int32()), int(r.int32())})
+	for range r.count(40) {
+		p.segments = append(p.segments, segmentState{
+			r.int64(), r.int64(), int(r.int32()), int(r.int32()), int(r.int32()), timeEntry{r.int64(), uint32(r.int32())},
+		})
 	}
 	p.producers = make(map[int64]*producerState)
 	for range r.count(30) {
@@ -237,7 +241,7 @@ func (st *logState) check() error {
 			}
 			base := p.start
 			for _, s := range p.segments {
-				if s.base < base || s.base > p.end || s.size < 0 || s.size > math.MaxUint32 || s.index < 0 || s.aborted < 0 {
+				if s.base < base || s.base > p.end || s.size < 0 || s.size > math.MaxUint32 || s.index < 0 || s.times < 0 || s.aborted < 0 {
 					return fmt.Errorf("%s-%d ends at offset %d, and has a segment at %d of %d bytes", t.name, n, p.end, s.base, s.size)
 				}
 				base = s.base
@@ -370,7 +374,7 @@ func (l *Log) snapshot(clean bool, file uint64, position int64, sequence uint64)
 		owners:      maps.Clone(l.meta.owners),
 		groups:      make(map[string]map[TopicPartition]CommittedOffset),
 	}}
-	now := time.Now().UnixMilli()
+	now := l.nowMs()
 	for at := 0; at < len(l.partitions); {
 		t := l.topic(l.partitions[at].tp.Topic)
 		ts := topicState{name: t.name, id: t.id, config: t.config}
@@ -409,7 +413,9 @@ func (p *Partition) snapshot(snap *snapshot, nowMs int64) partitionState {
 			snap.segments = append(snap.segments, t)
 		}
 		s.mu.Lock()
-		st.segments = append(st.segments, segmentState{base: s.base, size: s.size.Load(), index: s.index.len(), aborted: s.aborts.len()})
+		st.segments = append(st.segments, segmentState{
+			base: s.base, size: s.size.Load(), index: s.index.len(), times: s.times.len(), aborted: s.aborts.len(), newest: s.newest,
+		})
 		s.mu.Unlock()
 	}
 	if newNames {

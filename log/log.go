@@ -61,7 +61,17 @@ type Options struct {
 	// full, and recovery reads what came after the last checkpoint: two files or so. Smaller files mean more
 	// frequent syncs of the segments.
 	JournalBytes int64
+	// Clock tells the time of appends: that of markers and, with message.timestamp.type=LogAppendTime, of
+	// records. Nil is the system's. It must be callable concurrently, and must not call the log.
+	Clock Clock
 }
+
+// Clock tells the time.
+type Clock interface{ Now() time.Time }
+
+type systemClock struct{}
+
+func (systemClock) Now() time.Time { return time.Now() }
 
 const defaultJournalBytes = 64 << 20
 
@@ -75,6 +85,7 @@ type Log struct {
 	fs      files
 	mode    Sync
 	logger  *slog.Logger
+	clock   Clock
 	lock    io.Closer
 	journal *journal
 	life    lifetime
@@ -141,6 +152,9 @@ func (lt *lifetime) end() bool {
 	return true
 }
 
+// nowMs is the time in milliseconds since the epoch.
+func (l *Log) nowMs() int64 { return l.clock.Now().UnixMilli() }
+
 // Dir is the directory the log is in.
 func (l *Log) Dir() string { return l.dir }
 
@@ -190,9 +204,9 @@ func (l *Log) Topics(ctx context.Context, names []string) ([]TopicInfo, error) {
 // CreateTopics creates the topics that do not exist, and checks those that do. All are looked at before the
 // first is created.
 //
-// Settings are Kafka's: segment.bytes, index.interval.bytes, max.message.bytes and compression.type are acted
-// upon; retention, compaction and LogAppendTime are checked and kept until they exist. Errors:
-// ErrInvalidTopic, ErrInvalidPartitions, ErrInvalidConfig, ErrTopicMismatch.
+// Settings are Kafka's: segment.bytes, index.interval.bytes, max.message.bytes, compression.type and
+// message.timestamp.type are acted upon; retention and compaction are checked and kept until they exist.
+// Errors: ErrInvalidTopic, ErrInvalidPartitions, ErrInvalidConfig, ErrTopicMismatch.
 func (l *Log) CreateTopics(ctx context.Context, specs []TopicSpec) error {
 	if err := ctx.Err(); err != nil {
 		return err

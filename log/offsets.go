@@ -152,7 +152,7 @@ func (l *Log) commitOffsets(group string, offsets map[TopicPartition]CommittedOf
 		return 0, nil
 	}
 	p := l.offsetsPart
-	b := offsetsBlock(group, offsets, time.Now())
+	b := offsetsBlock(group, offsets, l.clock.Now())
 	defer b.Release()
 	fr := newFrame()
 	defer fr.release()

@@ -47,6 +47,9 @@ func open(dir string, o Options) (*Log, error) {
 	if logger == nil {
 		logger = slog.Default()
 	}
+	if o.Clock == nil {
+		o.Clock = systemClock{}
+	}
 	if o.JournalBytes < 0 {
 		return nil, fmt.Errorf("log: JournalBytes is %d", o.JournalBytes)
 	}
@@ -69,6 +72,7 @@ func open(dir string, o Options) (*Log, error) {
 		fs:          fs,
 		mode:        o.Sync,
 		logger:      logger,
+		clock:       o.Clock,
 		lock:        lock,
 		topics:      make(map[string]*topic),
 		owners:      make(map[string]*owner),

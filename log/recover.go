@@ -8,10 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"slices"
-	"strings"
-	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/moldau-io/moldau/log/txn"
 )
@@ -94,7 +90,7 @@ type recovery struct {
 }
 
 func (r *recovery) run() error {
-	r.nowMs = time.Now().UnixMilli()
+	r.nowMs = r.l.nowMs()
 	if err := r.readCheckpoint(); err != nil {
 		return err
 	}
@@ -141,33 +137,6 @@ func (r *recovery) run() error {
 	}
 	return r.tidyTopics()
 }
-
-// tidyTopics removes the directories of topics that nobody knows.
-func (r *recovery) tidyTopics() error {
-	l := r.l
-	topics := l.fs.PathJoin(l.dir, topicsDir)
-	names, err := l.fs.list(topics)
-	if err != nil {
-		return err
-	}
-	known := make(map[string]bool, len(l.partitions))
-	for _, p := range l.partitions {
-		known[l.fs.PathBase(p.dir)] = true
-	}
-	for _, name := range names {
-		// Only names that a partition could have: what else is there is somebody's.
-		if id, _, ok := strings.Cut(name[min(len(name), uuidSize):], "-"); known[name] || !ok || id != "" || uuid.Validate(name[:uuidSize]) != nil {
-			continue
-		}
-		if err := l.fs.RemoveAll(l.fs.PathJoin(topics, name)); err != nil {
-			return fileError("remove", l.fs.PathJoin(topics, name), err)
-		}
-	}
-	return nil
-}
-
-// uuidSize is the length of a topic id as it stands in a name.
-const uuidSize = 36
 
 // readCheckpoint reads the checkpoint, or makes the state of a new log.
 func (r *recovery) readCheckpoint() error {
@@ -218,120 +187,6 @@ func (r *recovery) readCheckpoint() error {
 // refuse is the error of a finding that Open fails with.
 func (r *recovery) refuse(f finding, path string, offset int64, err error) error {
 	return &CorruptError{Path: path, Offset: offset, Err: fmt.Errorf("%s: %w", decisions[f].what, err)}
-}
-
-// restoreTopic makes a topic with its partitions as the checkpoint has them.
-func (r *recovery) restoreTopic(ts *topicState) error {
-	l := r.l
-	numPartitions := len(ts.partitions)
-	if numPartitions == 0 {
-		numPartitions = 1 // the first topic of a new log
-	}
-	t, err := l.buildTopic(metaEntry{
-		name: ts.name, id: ts.id, config: ts.config, firstPartition: int32(len(l.partitions)), partitions: int32(numPartitions),
-	})
-	if err != nil {
-		return err
-	}
-	l.addTopic(t)
-	if len(ts.partitions) == 0 {
-		return t.partitions[0].create()
-	}
-	for i := range ts.partitions {
-		if err := r.restorePartition(t.partitions[i], &ts.partitions[i]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (r *recovery) restorePartition(p *Partition, st *partitionState) error {
-	p.end, p.leaderEpoch, p.dirSynced = st.end, st.leaderEpoch, true
-	p.start.Store(st.start)
-	p.producers.states = st.producers
-	for id, s := range st.producers {
-		if s.firstOffset >= 0 {
-			p.producers.open = append(p.producers.open, openTxn{id, s.firstOffset})
-		}
-	}
-	slices.SortFunc(p.producers.open, func(a, b openTxn) int { return int(min(max(a.firstOffset-b.firstOffset, -1), 1)) })
-	segs := make([]*segment, len(st.segments))
-	for i, ss := range st.segments {
-		s := &segment{fs: p.fs, dir: p.dir, base: ss.base, next: st.end, interval: p.settings.indexInterval}
-		if i+1 < len(st.segments) {
-			s.next = st.segments[i+1].base
-		}
-		s.index.stored, s.aborts.stored = ss.index, ss.aborted
-		s.index.loaded, s.aborts.loaded = ss.index == 0, ss.aborted == 0
-		s.unindexed = p.settings.indexInterval + 1 // since when is not known: the next batch gets an entry
-		if ss.size == 0 {
-			s.unindexed = 0
-		}
-		s.size.Store(ss.size)
-		segs[i] = s
-		size, ok, err := p.fs.size(s.path(logSuffix))
-		if err != nil {
-			return err
-		}
-		switch {
-		case ok && size >= ss.size:
-		case !ok && ss.size == 0:
-			s.newInDir, s.dirty = true, true // opening it makes it
-		default:
-			r.fenceShort(p, s, size)
-		}
-	}
-	p.segments.Store(&segs)
-	if st.fault != nil {
-		p.fault.Store(st.fault)
-	}
-	return nil
-}
-
-// fenceShort fences a partition from the first batch on that its segment does not have any more.
-func (r *recovery) fenceShort(p *Partition, s *segment, size int64) {
-	want := s.size.Load()
-	offset, position := s.base, int64(0)
-	s.size.Store(size)
-	// The error is where the walk ends, and that is known then.
-	_ = s.walk(func(h *batchHeader, at int64) error {
-		offset, position = h.nextOffset(), at+int64(h.size())
-		return nil
-	})
-	s.size.Store(want)
-	_ = p.damaged(&CorruptError{
-		Path: s.path(logSuffix), Offset: position,
-		Err: fmt.Errorf("%s: %d bytes, want %d", decisions[segmentShort].what, size, want),
-	}, offset)
-}
-
-// tidy makes a partition's files what the state says they are.
-func (r *recovery) tidy(p *Partition) error {
-	known := make(map[string]bool)
-	segs := *p.segments.Load()
-	for i, s := range segs {
-		for _, suffix := range []string{logSuffix, indexSuffix, abortSuffix} {
-			known[p.fs.PathBase(s.path(suffix))] = true
-		}
-		if i == len(segs)-1 || s.dirty {
-			if err := s.tidy(); err != nil {
-				return err
-			}
-		}
-	}
-	names, err := p.fs.list(p.dir)
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		ours := strings.HasSuffix(name, logSuffix) || strings.HasSuffix(name, indexSuffix) || strings.HasSuffix(name, abortSuffix) || strings.HasSuffix(name, tempSuffix)
-		if ours && !known[name] {
-			if err := p.fs.removeIfThere(p.fs.PathJoin(p.dir, name)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // replayJournal does again what the frames after the checkpoint say.
@@ -568,7 +423,10 @@ func (r *recovery) replayBatch(fr *frame, i int) error {
 	}
 	if sec.kind == sectionDamaged {
 		// Its place is kept, with whatever the segment has there, so that what follows is where it was.
-		h := batchHeader{baseOffset: sec.baseOffset, length: int32(sec.length) - batchOverhead, lastOffsetDelta: sec.lastOffsetDelta}
+		h := batchHeader{
+			baseOffset: sec.baseOffset, length: int32(sec.length) - batchOverhead, lastOffsetDelta: sec.lastOffsetDelta,
+			maxTimestamp: noTimestamp, // not known, and nobody will read it
+		}
 		s.grow(&h)
 		p.end = h.nextOffset()
 		return nil

@@ -34,7 +34,12 @@ type segment struct {
 
 	mu     sync.Mutex
 	index  sidecar[indexEntry]
+	times  sidecar[timeEntry]
 	aborts sidecar[AbortedTransaction]
+	// newest is what an entry of times for all of the segment says; lastTime is the last that there is. Only
+	// the holder of the partition's lock changes newest.
+	newest   timeEntry
+	lastTime int64
 }
 
 // sidecar is an index file's entries: those in the file, which are read when they are first needed, and those
@@ -43,6 +48,12 @@ type sidecar[E any] struct {
 	stored  int // entries in the file that count
 	loaded  bool
 	entries []E // if loaded, all; else those after the stored ones
+	rebuilt int // how many times
+}
+
+// rebuild puts entries in the place of all that there were. They are not in the file.
+func (s *sidecar[E]) rebuild(entries []E) {
+	*s = sidecar[E]{loaded: true, entries: entries, rebuilt: s.rebuilt + 1}
 }
 
 func (s *sidecar[E]) len() int {
@@ -64,7 +75,14 @@ func (s *sidecar[E]) fresh() []E {
 const (
 	logSuffix   = ".log"
 	indexSuffix = ".index"
+	timeSuffix  = ".timeindex"
 	abortSuffix = ".txnindex"
+)
+
+// segmentSuffixes are those of all files that a segment may have, sidecarSuffixes of those beside the first.
+var (
+	segmentSuffixes = []string{logSuffix, indexSuffix, timeSuffix, abortSuffix}
+	sidecarSuffixes = segmentSuffixes[1:]
 )
 
 func (s *segment) path(suffix string) string {
@@ -73,9 +91,12 @@ func (s *segment) path(suffix string) string {
 
 // newSegment makes an empty segment and its file.
 func newSegment(fs files, dir string, base int64, interval int) (*segment, error) {
-	s := &segment{fs: fs, dir: dir, base: base, next: base, interval: interval, dirty: true, newInDir: true}
-	s.index.loaded, s.aborts.loaded = true, true
-	for _, suffix := range []string{indexSuffix, abortSuffix} {
+	s := &segment{
+		fs: fs, dir: dir, base: base, next: base, interval: interval, dirty: true, newInDir: true,
+		newest: noTime, lastTime: noTime.timestamp,
+	}
+	s.index.loaded, s.times.loaded, s.aborts.loaded = true, true, true
+	for _, suffix := range sidecarSuffixes {
 		if err := fs.removeIfThere(s.path(suffix)); err != nil {
 			return nil, err
 		}
@@ -126,12 +147,18 @@ func (s *segment) write(b []byte, position int64) error {
 
 // grow makes the batch with header h, written at size, part of the segment.
 func (s *segment) grow(h *batchHeader) {
-	position := s.size.Load()
-	if s.unindexed > s.interval {
+	position, last := s.size.Load(), uint32(h.nextOffset()-1-s.base)
+	if due := s.unindexed > s.interval; due || h.maxTimestamp > s.newest.timestamp {
 		s.mu.Lock()
-		s.index.entries = append(s.index.entries, indexEntry{uint32(h.nextOffset() - 1 - s.base), uint32(position)})
+		if h.maxTimestamp > s.newest.timestamp {
+			s.newest = timeEntry{h.maxTimestamp, last}
+		}
+		if due {
+			s.index.entries = append(s.index.entries, indexEntry{last, uint32(position)})
+			s.addTime()
+			s.unindexed = 0
+		}
 		s.mu.Unlock()
-		s.unindexed = 0
 	}
 	s.unindexed += h.size()
 	s.next = h.nextOffset()
@@ -181,7 +208,7 @@ func (s *segment) loadIndex() error {
 		if entries, err = s.rebuildIndex(); err != nil {
 			return err
 		}
-		s.index = sidecar[indexEntry]{loaded: true, entries: entries} // stored is 0: all are written again
+		s.index.rebuild(entries)
 		return nil
 	}
 	s.index.entries = append(entries, s.index.entries...)
@@ -298,35 +325,45 @@ func readEntries(fs files, path string, n int) ([]byte, error) {
 func (s *segment) hasFresh() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.index.fresh()) > 0 || len(s.aborts.fresh()) > 0
+	return len(s.index.fresh()) > 0 || len(s.times.fresh()) > 0 || len(s.aborts.fresh()) > 0
 }
 
 // segmentSync is what a checkpoint has to do for one segment: taken under the partition's lock, done without.
 type segmentSync struct {
-	p             *Partition
-	s             *segment
-	index, aborts []byte // entries to write
-	indexAt       int64
-	abortsAt      int64
-	numIndex      int
-	numAborts     int
-	dir           bool
+	p                    *Partition
+	s                    *segment
+	index, times, aborts sidecarSync
+	dir                  bool
 }
+
+// sidecarSync is what is to be written to an index file.
+type sidecarSync struct {
+	entries []byte
+	at      int64
+	total   int // entries that the file has then
+	rebuilt int // of the sidecar
+}
+
+// take notes what is not in the file yet.
+func (s *sidecar[E]) take(entrySize int, encode func(dst []byte, entries []E) []byte) sidecarSync {
+	return sidecarSync{entries: encode(nil, s.fresh()), at: int64(s.stored * entrySize), total: s.len(), rebuilt: s.rebuilt}
+}
+
+// begins reports whether the file comes to be.
+func (t *sidecarSync) begins() bool { return t.at == 0 && len(t.entries) > 0 }
 
 // take notes what is not on disk yet. The caller holds the partition's lock.
 func (s *segment) take(p *Partition) segmentSync {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.addTime()
 	t := segmentSync{
-		p:         p,
-		s:         s,
-		index:     appendIndex(nil, s.index.fresh()),
-		aborts:    appendAborts(nil, s.aborts.fresh()),
-		indexAt:   int64(s.index.stored) * indexEntrySize,
-		abortsAt:  int64(s.aborts.stored) * abortEntrySize,
-		numIndex:  s.index.len(),
-		numAborts: s.aborts.len(),
-		dir:       s.newInDir,
+		p:      p,
+		s:      s,
+		index:  s.index.take(indexEntrySize, appendIndex),
+		times:  s.times.take(timeEntrySize, appendTimes),
+		aborts: s.aborts.take(abortEntrySize, appendAborts),
+		dir:    s.newInDir,
 	}
 	s.dirty, s.newInDir = false, false
 	return t
@@ -334,7 +371,7 @@ func (s *segment) take(p *Partition) segmentSync {
 
 // newNames reports whether do leaves names in the directory that are not synced.
 func (t *segmentSync) newNames() bool {
-	return t.dir || t.indexAt == 0 && len(t.index) > 0 || t.abortsAt == 0 && len(t.aborts) > 0
+	return t.dir || t.index.begins() || t.times.begins() || t.aborts.begins()
 }
 
 // restore makes what take noted due again, after it could not be done. The caller holds the partition's lock.
@@ -345,43 +382,61 @@ func (t *segmentSync) restore() {
 
 // do writes and syncs. Entries and bytes that came after take may go along; they do not count.
 func (t *segmentSync) do() error {
-	f, err := t.s.file()
+	s := t.s
+	f, err := s.file()
 	if err != nil {
 		return err
 	}
 	if err := f.sync(); err != nil {
 		return fmt.Errorf("%w: %w", ErrSyncFailed, err)
 	}
-	if err := writeEntries(t.s.fs, t.s.path(indexSuffix), t.index, t.indexAt); err != nil {
-		return err
+	// Kafka reads no .timeindex without its .index, even if that has no entry yet.
+	if len(t.index.entries) > 0 || t.times.begins() {
+		if err := writeEntries(s.fs, s.path(indexSuffix), &t.index); err != nil {
+			return err
+		}
 	}
-	if err := writeEntries(t.s.fs, t.s.path(abortSuffix), t.aborts, t.abortsAt); err != nil {
-		return err
+	if len(t.times.entries) > 0 {
+		if err := writeEntries(s.fs, s.path(timeSuffix), &t.times); err != nil {
+			return err
+		}
 	}
-	t.s.mu.Lock()
-	t.s.index.settle(t.numIndex)
-	t.s.aborts.settle(t.numAborts)
-	t.s.mu.Unlock()
+	if len(t.aborts.entries) > 0 {
+		if err := writeEntries(s.fs, s.path(abortSuffix), &t.aborts); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	s.index.settle(&t.index)
+	s.times.settle(&t.times)
+	s.aborts.settle(&t.aborts)
+	s.mu.Unlock()
 	return nil
 }
 
-// settle takes note that the first n entries are in the file.
-func (s *sidecar[E]) settle(n int) {
-	if !s.loaded {
-		s.entries = s.entries[n-s.stored:]
+// settle takes note that what was taken is in the file.
+func (s *sidecar[E]) settle(t *sidecarSync) {
+	if s.rebuilt != t.rebuilt {
+		return // other entries have taken their place
 	}
-	s.stored = n
+	if !s.loaded {
+		s.entries = s.entries[t.total-s.stored:]
+	}
+	s.stored = t.total
 }
 
-func writeEntries(fs files, path string, b []byte, at int64) error {
-	if len(b) == 0 {
-		return nil
+func writeEntries(fs files, path string, t *sidecarSync) error {
+	open := fs.open
+	if t.at == 0 {
+		open = fs.create // an index made anew may be shorter than what there was
 	}
-	f, err := fs.open(path)
+	f, err := open(path)
 	if err != nil {
 		return err
 	}
-	err = f.writeAt(b, at)
+	if len(t.entries) > 0 {
+		err = f.writeAt(t.entries, t.at)
+	}
 	if err == nil {
 		if serr := f.sync(); serr != nil {
 			err = fmt.Errorf("%w: %w", ErrSyncFailed, serr)
@@ -421,7 +476,7 @@ func (s *segment) trim(size int64) error {
 // remove removes a segment with its files.
 func (s *segment) remove() error {
 	err := s.close()
-	for _, suffix := range []string{logSuffix, indexSuffix, abortSuffix} {
+	for _, suffix := range segmentSuffixes {
 		err = errors.Join(err, s.fs.removeIfThere(s.path(suffix)))
 	}
 	return err
@@ -432,7 +487,11 @@ func (s *segment) tidy() error {
 	if err := s.trim(s.size.Load()); err != nil {
 		return err
 	}
-	for suffix, want := range map[string]int{indexSuffix: s.index.stored * indexEntrySize, abortSuffix: s.aborts.stored * abortEntrySize} {
+	for suffix, want := range map[string]int{
+		indexSuffix: s.index.stored * indexEntrySize,
+		timeSuffix:  s.times.stored * timeEntrySize,
+		abortSuffix: s.aborts.stored * abortEntrySize,
+	} {
 		size, ok, err := s.fs.size(s.path(suffix))
 		if err == nil && ok && size > int64(want) {
 			err = s.fs.cut(s.path(suffix), int64(want))

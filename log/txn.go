@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/moldau-io/moldau/log/txn"
 )
@@ -99,13 +98,13 @@ func (o *owner) step(l *Log, e txn.Event, group string, offsets map[TopicPartiti
 		}
 		// An abort leaves damaged partitions out: nothing is read of what it would end there.
 	}
-	block := offsetsBlock(group, offsets, time.Now())
+	now := l.clock.Now()
+	block := offsetsBlock(group, offsets, now)
 	defer block.Release()
 	fr := newFrame()
 	defer fr.release()
 	fr.split(block, l.offsetsPart.settings.maxMessageBytes)
 	fr.reset(len(fr.splits) + len(parts) + 1)
-	now := time.Now().UnixMilli()
 	at := make([]part, len(parts))
 	for i, p := range parts {
 		at[i] = part{p: p, from: len(fr.sections)}
@@ -116,7 +115,7 @@ func (o *owner) step(l *Log, e txn.Event, group string, offsets map[TopicPartiti
 			}
 		}
 		m := effect.MarkerAs
-		fr.buf = appendMarker(fr.buf, m.ID, m.Epoch, effect.Commit, coordinatorEpoch, now)
+		fr.buf = appendMarker(fr.buf, m.ID, m.Epoch, effect.Commit, coordinatorEpoch, now.UnixMilli())
 		fr.addBatch()
 		at[i].to = len(fr.sections)
 	}
