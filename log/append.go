@@ -154,7 +154,7 @@ func (ln *lane) append(l *Log, b *Block, c Compression) (base int64, sequence ui
 		return -1, 0, err
 	}
 	if duplicate != nil {
-		return duplicate.baseOffset, 0, nil
+		return duplicate.baseOffset, l.journal.written(), nil
 	}
 	ln.part[0] = part{p: p, from: 0, to: len(fr.sections)}
 	if sequence, err = l.write(fr, ln.part[:], nil); err != nil {
@@ -196,7 +196,7 @@ func (l *Log) appendEncoded(p *Partition, batch []byte) (base int64, sequence ui
 		return -1, 0, err
 	}
 	if duplicate != nil {
-		return duplicate.baseOffset, 0, nil
+		return duplicate.baseOffset, l.journal.written(), nil
 	}
 	if sequence, err = l.write(fr, []part{{p: p, from: 0, to: 1}}, nil); err != nil {
 		return -1, 0, err

@@ -262,6 +262,14 @@ func (j *journal) here() (number uint64, position int64, sequence uint64) {
 	return j.cur.number, j.position, j.sequence
 }
 
+// written is the sequence of the last frame: what is there now is durable once that is. A batch that comes again is
+// acknowledged no sooner than the first time.
+func (j *journal) written() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.sequence - 1
+}
+
 // reveal shows readers the effects of a frame: at once if it counts as synced, and else when it does. Calls
 // for one partition come in the order of its frames, so the caller holds its lock.
 func (j *journal) reveal(marks ...mark) {
