@@ -5,7 +5,6 @@ import (
 	"math"
 	"slices"
 	"sync"
-	"time"
 )
 
 // This file is the way into the log: encode, place in the segments, one frame into the journal, settle.
@@ -76,10 +75,11 @@ type part struct {
 // the locks of all partitions concerned, and of the meta state if the frame has meta sections. apply, if not
 // nil, runs before the sequence is returned: what it changes is as durable as the frame.
 func (l *Log) write(fr *frame, parts []part, apply func()) (sequence uint64, err error) {
+	now := l.nowMs()
 	placed := 0
 	for _, pt := range parts {
 		placed++
-		if err = pt.p.place(fr, pt.from, pt.to); err != nil {
+		if err = pt.p.place(fr, pt.from, pt.to, now); err != nil {
 			break
 		}
 	}
@@ -94,7 +94,6 @@ func (l *Log) write(fr *frame, parts []part, apply func()) (sequence uint64, err
 		}
 		return 0, err
 	}
-	now := time.Now().UnixMilli()
 	for _, pt := range parts {
 		if err := pt.p.settle(fr, pt.from, pt.to, now); err != nil {
 			// It was checked before it was written: the state in memory is wrong, and must not be built on.

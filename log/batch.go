@@ -36,7 +36,7 @@ import (
 //
 // Invariants, held by append and assumed by every reader:
 //  1. length counts the bytes after itself; 49 <= length <= maxBatchBytes-12.
-//  2. CRC-32C covers attrs to the end of the batch, so append needs no new CRC unless it sets timestamps.
+//  2. CRC-32C covers attrs to the end of the batch, so append needs no new CRC unless it sets timestamps (LogAppendTime).
 //  3. next batch's base offset > this base offset + last offset delta (gaps are legal: compaction).
 //  4. base sequence is -1 exactly when producer id is -1, but for markers, which have an id and no sequence.
 //  5. offset deltas of records ascend strictly, from 0 on, up to last offset delta at most (gaps are legal).
@@ -168,6 +168,16 @@ func checkBatchCRC(b []byte) error {
 func setBatchPlace(b []byte, baseOffset int64, leaderEpoch int32) {
 	binary.BigEndian.PutUint64(b, uint64(baseOffset))
 	binary.BigEndian.PutUint32(b[leaderEpochAt:], uint32(leaderEpoch))
+}
+
+// setLogAppendTime makes nowMs the timestamp of all records of b, which is exactly one batch, and returns its new
+// sum. What the records say themselves stays, as in Kafka, and is not read any more.
+func setLogAppendTime(b []byte, nowMs int64) (crc uint32) {
+	b[attributesAt+1] |= attrLogAppendTime
+	binary.BigEndian.PutUint64(b[maxTimestampAt:], uint64(nowMs))
+	crc = crc32.Checksum(b[attributesAt:], castagnoli)
+	binary.BigEndian.PutUint32(b[crcAt:], crc)
+	return crc
 }
 
 // producerStamp is what an idempotent or transactional producer puts on a batch.

@@ -157,8 +157,9 @@ func (p *Partition) check(b []byte) (duplicate *rememberedBatch, err error) {
 }
 
 // place gives the batches in sections [from, to) of the frame their offsets and writes them to the segment,
-// or to a new one. They are no part of the partition before settle. The caller holds mu.
-func (p *Partition) place(fr *frame, from, to int) error {
+// or to a new one. They are no part of the partition before settle. nowMs is the time they are given, if the
+// topic wants it. The caller holds mu.
+func (p *Partition) place(fr *frame, from, to int, nowMs int64) error {
 	s, end := p.active(), p.end
 	position := s.size.Load()
 	group, groupAt := from, position // sections not yet written, which lie together in frame and segment
@@ -185,6 +186,9 @@ func (p *Partition) place(fr *frame, from, to int) error {
 			position, groupAt = 0, 0
 		}
 		setBatchPlace(b, end, p.leaderEpoch)
+		if p.settings.logAppendTime {
+			sec.crc = setLogAppendTime(b, nowMs)
+		}
 		sec.partition, sec.leaderEpoch = p.number, p.leaderEpoch
 		sec.segment, sec.position, sec.baseOffset = s.base, uint32(position), end
 		end = next

@@ -494,3 +494,98 @@ func TestOffsetsForTimesErrors(t *testing.T) {
 type handClock struct{ ms atomic.Int64 }
 
 func (c *handClock) Now() time.Time { return time.UnixMilli(c.ms.Load()) }
+
+// With LogAppendTime every record, and every marker, has the time of its append, whatever its producer said, and
+// is found by it; nothing else of a batch changes. It is so after a crash, too.
+func TestLogAppendTime(t *testing.T) {
+	ctx := testContext(t)
+	mem := vfs.NewCrashableMem()
+	clock := new(handClock)
+	l := openTest(t, "log", Options{FS: mem, Logger: quiet, Clock: clock})
+	config := func(timestampType string) map[string]string {
+		return map[string]string{"message.timestamp.type": timestampType}
+	}
+	mustCreate(t, l, TopicSpec{Name: "append", Partitions: 1, Config: config("LogAppendTime")},
+		TopicSpec{Name: "create", Partitions: 1, Config: config("CreateTime")})
+	topics := []TopicPartition{{"append", 0}, {"create", 0}}
+	owned := mustProducer(t, l, "app")
+	times := func() []int64 { return []int64{700, 900, 800} }
+	for _, tp := range topics {
+		clock.ms.Store(5000)
+		plain, err := l.NewProducer(ProducerSpec{Compression: CompressionZstd})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := plain.Append(ctx, tp, timedBlock(times()...)); err != nil {
+			t.Fatal(err)
+		}
+		clock.ms.Store(6000)
+		x := mustBegin(t, owned)
+		if _, err := x.Append(tp, timedBlock(times()...)); err != nil {
+			t.Fatal(err)
+		}
+		clock.ms.Store(6500)
+		if err := x.Commit(ctx); err != nil {
+			t.Fatal(err)
+		}
+		clock.ms.Store(7000)
+		p, _ := l.Partition(tp)
+		batch := stamped(t, 77, 0, 0, 3, false)
+		if _, sequence, err := l.appendEncoded(p, slices.Clone(batch)); err != nil {
+			t.Fatal(err)
+		} else if err := l.ack(sequence); err != nil {
+			t.Fatal(err)
+		}
+	}
+	created := []int64{700, 900, 800, 700, 900, 800, 6500, 0, 0, 0}
+	appended := []int64{5000, 5000, 5000, 6000, 6000, 6000, 6500, 7000, 7000, 7000}
+	check := func(l *Log) {
+		t.Helper()
+		for i, want := range [][]int64{appended, created} {
+			p, err := l.Partition(topics[i])
+			if err != nil {
+				t.Fatal(err)
+			}
+			all, err := allRecords(p, p.bound(ReadCommitted))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for j, r := range all {
+				if len(all) != len(want) || r.Timestamp != want[j] {
+					t.Fatalf("%s: records are %+v, want timestamps %v", topics[i], all, want)
+				}
+			}
+			if err := checkTimes(p, 0, 1<<40); err != nil {
+				t.Fatalf("%s: %v", topics[i], err)
+			}
+		}
+		// But for that, the same batches: what differs is the bit, the largest timestamp and the sum.
+		var fetched [2]Batches
+		for i, tp := range topics {
+			p, _ := l.Partition(tp)
+			var err error
+			if fetched[i], err = p.Fetch(0, 1<<20, ReadCommitted); err != nil {
+				t.Fatal(err)
+			}
+		}
+		a, b := fetched[0].Buf, fetched[1].Buf
+		for len(a) > 0 && len(b) > 0 {
+			h, _ := parseBatchHeader(a)
+			c, _ := parseBatchHeader(b)
+			if !h.isLogAppendTime() || c.isLogAppendTime() || h.baseTimestamp != c.baseTimestamp {
+				t.Fatalf("headers are %+v and %+v", h, c)
+			}
+			h.attributes, h.maxTimestamp, h.crc, h.producerID = c.attributes, c.maxTimestamp, c.crc, c.producerID
+			h.producerEpoch = c.producerEpoch
+			if h != c || !bytes.Equal(a[batchHeaderSize:h.size()], b[batchHeaderSize:h.size()]) {
+				t.Fatalf("batches differ: %+v and %+v", h, c)
+			}
+			a, b = a[h.size():], b[h.size():]
+		}
+		if len(a) != len(b) {
+			t.Fatalf("%d and %d bytes are left over", len(a), len(b))
+		}
+	}
+	check(l)
+	check(openTest(t, "log", Options{FS: crashed(mem), Logger: quiet}))
+}

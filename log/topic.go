@@ -32,6 +32,7 @@ type topicSettings struct {
 	maxMessageBytes int
 	compression     Compression
 	byProducer      bool // compression.type=producer: the producer's choice stands
+	logAppendTime   bool // message.timestamp.type=LogAppendTime
 	logger          *slog.Logger
 }
 
@@ -47,8 +48,8 @@ type setting struct {
 
 // settings are the topic settings known here, with Kafka's names, defaults and ranges.
 //
-// segment.bytes, index.interval.bytes, max.message.bytes and compression.type are acted upon. All others are
-// checked and kept, for what does not exist yet: retention, compaction, and timestamps set at append.
+// segment.bytes, index.interval.bytes, max.message.bytes, compression.type and message.timestamp.type are acted
+// upon. All others are checked and kept, for what does not exist yet: retention and compaction.
 var settings = []setting{
 	{"cleanup.policy", "delete", oneOf("delete", "compact", "compact,delete", "delete,compact")},
 	{"compression.type", "producer", oneOf("producer", "none", "uncompressed", "gzip", "snappy", "lz4", "zstd")},
@@ -128,6 +129,7 @@ func newTopicSettings(config map[string]string, logger *slog.Logger) (*topicSett
 		segmentBytes:    number("segment.bytes"),
 		indexInterval:   int(number("index.interval.bytes")),
 		maxMessageBytes: int(number("max.message.bytes")),
+		logAppendTime:   settingOf(config, "message.timestamp.type") == "LogAppendTime",
 		logger:          logger,
 	}
 	c := settingOf(config, "compression.type")
