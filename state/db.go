@@ -44,7 +44,8 @@ type Options struct {
 	// Logger gets Pebble's messages; nil: none.
 	Logger *slog.Logger
 
-	memTableBytes uint64 // 0: defaultMemTableBytes; tests that want tables and compactions soon set less
+	memTableBytes uint64                // 0: defaultMemTableBytes; tests that want tables and compactions soon set less
+	tune          func(*pebble.Options) // changes in a test what Pebble is opened with; nil: nothing
 }
 
 const (
@@ -180,6 +181,9 @@ func (db *DB) pebbleOptions(cache *pebble.Cache) *pebble.Options {
 		o.TargetFileSizes[i] = tableBytes
 	}
 	o.Levels[len(o.Levels)-1].FilterPolicy = pebble.NoFilterPolicy
+	if db.opts.tune != nil {
+		db.opts.tune(o)
+	}
 	return o
 }
 

@@ -83,7 +83,7 @@ func (g *gate) file(step, name string, do func() (vfs.File, error)) (vfs.File, e
 
 func (g *gate) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	return g.file("create", name, func() (vfs.File, error) {
-		if strings.HasPrefix(g.FS.PathBase(name), markerPrefix) {
+		if g.isMarker(name) {
 			if err := g.syncDir(g.FS.PathDir(name)); err != nil {
 				return nil, err
 			}
@@ -92,10 +92,11 @@ func (g *gate) Create(name string, category vfs.DiskWriteCategory) (vfs.File, er
 	})
 }
 
-// markerPrefix begins the name of a file whose name says which manifest counts. Pebble creates the manifest,
-// then the marker, and syncs the directory once: after a power loss the marker may be there without its
-// manifest, and the database cannot be opened. So the directory is synced before as well.
-const markerPrefix = "marker."
+// isMarker tells the files whose names say which manifest and which format count. Pebble creates the manifest,
+// then the new marker, removes the old one, and syncs the directory once. A file system that does not keep this
+// order may after a power loss have the marker without its manifest, and the database cannot be opened; or no
+// marker at all, and it is taken for a new one. So the directory is synced after each of these steps.
+func (g *gate) isMarker(name string) bool { return strings.HasPrefix(g.FS.PathBase(name), "marker.") }
 
 func (g *gate) syncDir(dir string) error {
 	d, err := g.FS.OpenDir(dir)
@@ -141,6 +142,12 @@ func (g *gate) MkdirAll(dir string, perm os.FileMode) error {
 func (g *gate) Remove(name string) error {
 	if g.isShut.Load() {
 		return nil
+	}
+	if g.isMarker(name) {
+		if err := g.syncDir(g.FS.PathDir(name)); err != nil {
+			g.failed("sync", g.FS.PathDir(name), err)
+			return err
+		}
 	}
 	return g.FS.Remove(name)
 }
