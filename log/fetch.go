@@ -24,6 +24,12 @@ type Batches struct {
 	next position
 }
 
+// Cursor reads the batches' records from the given offset on, without those of Aborted. It is for brokers that
+// fetch whole batches of Kafka's format from elsewhere.
+func (b *Batches) Cursor(from int64) Cursor {
+	return newCursor(b.Buf, from, b.Next, skipAborted(b.Aborted))
+}
+
 // position is where a batch starts whose base offset is known, so that reading on needs no index.
 type position struct {
 	s      *segment

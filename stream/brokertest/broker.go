@@ -343,10 +343,20 @@ var brokerCases = []Case{
 			if err != nil {
 				return err
 			}
-			// The open epoch's may or may not be below the high watermark yet.
-			want := []string{"epoch 0", "and more", "epoch 1", "and more", "epoch 2", "and more", "epoch 3", "and more"}
-			if len(all) < len(want) || !slices.Equal(all[:len(want)], want) {
-				return fmt.Errorf("under ReadUncommitted there is %q", all)
+			// The open epoch's may or may not be below the high watermark yet. Those of aborted epochs may have been
+			// taken back before they were written.
+			for i := range 4 {
+				values := []string{fmt.Sprint("epoch ", i), "and more"}
+				written := len(all) >= 2 && slices.Equal(all[:2], values)
+				if written {
+					all = all[2:]
+				}
+				if committed := i%2 == 0; committed && !written {
+					return fmt.Errorf("under ReadUncommitted there is %q where epoch %d should be", all, i)
+				}
+			}
+			if len(all) > 0 && all[0] != "epoch 4" {
+				return fmt.Errorf("under ReadUncommitted there is %q after the epochs that ended", all)
 			}
 			return nil
 		},

@@ -491,7 +491,7 @@ var epochCases = []Case{
 		Rule: "records of SameEpoch topics are delivered within the epoch that wrote them, and not any more once it is aborted; their offsets are committed in it",
 		check: func(e *env) error {
 			if !e.b.Capabilities().SoleWriter {
-				return nil
+				return needs("Capabilities.SoleWriter")
 			}
 			topic, err := e.topic(1)
 			if err != nil {

@@ -1,0 +1,56 @@
+package kafka
+
+import (
+	"context"
+	"log/slog"
+	"time"
+)
+
+const (
+	firstBackoff = 10 * time.Millisecond
+	lastBackoff  = time.Second
+)
+
+// backoff waits between attempts, ever longer, and says now and then what is waited for: nothing in this
+// package hangs without a word. The zero value but for its logger is ready.
+type backoff struct {
+	logger *slog.Logger
+	began  time.Time
+	said   time.Time
+	delay  time.Duration
+	least  time.Duration // the first delay; 0: firstBackoff
+}
+
+// wait waits for the next attempt, or until wake has something. It returns ctx's error if that is done first.
+func (b *backoff) wait(ctx context.Context, wake <-chan struct{}, what string, cause error) error {
+	now := time.Now()
+	if b.began.IsZero() {
+		b.began, b.said, b.delay = now, now, b.least
+		if b.delay == 0 {
+			b.delay = firstBackoff
+		}
+	}
+	if now.Sub(b.said) >= sayEvery {
+		b.said = now
+		b.logger.Warn("waiting for the cluster", "for", what, "since", now.Sub(b.began).Round(time.Second), "cause", cause)
+	}
+	timer := time.NewTimer(b.delay)
+	defer timer.Stop()
+	b.delay = min(2*b.delay, lastBackoff)
+	select {
+	case <-timer.C:
+		return nil
+	case <-wake:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// elapsed is the time since the first wait.
+func (b *backoff) elapsed() time.Duration {
+	if b.began.IsZero() {
+		return 0
+	}
+	return time.Since(b.began)
+}
