@@ -151,7 +151,7 @@ func (e *epoch) publish() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for tp, last := range e.last {
-		e.m.b.wrote(tp, last+1+marker)
+		e.m.b.seen(tp, last+1+marker)
 	}
 }
 

@@ -256,13 +256,14 @@ func (m *member) Seek(at map[log.TopicPartition]int64) {
 	}
 }
 
-// End is the last stable offset when records last came, or what was committed through this Broker since.
+// End is the last stable offset as this Broker last heard of it: from the fetch before, from Offsets, or from a
+// commit of its own.
 func (m *member) End(tp log.TopicPartition) (end int64, known bool) {
 	if m.fetcher == nil {
 		return 0, false
 	}
 	end, known = m.fetcher.endOf(tp)
-	return max(end, m.b.writtenEnd(tp)), known
+	return max(end, m.b.seenEnd(tp)), known
 }
 
 func (m *member) Committed(ctx context.Context, tps []log.TopicPartition) (map[log.TopicPartition]log.CommittedOffset, error) {

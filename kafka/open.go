@@ -61,8 +61,8 @@ type Broker struct {
 	// producer's epoch grows with each.
 	txnV2 bool
 
-	ids     sync.Map // topic name -> [16]byte
-	written sync.Map // log.TopicPartition -> *atomic.Int64: the least that its end is, after what was committed here
+	ids  sync.Map // topic name -> [16]byte
+	ends sync.Map // log.TopicPartition -> *atomic.Int64: see seen
 
 	mu      sync.Mutex
 	closed  bool
@@ -227,11 +227,11 @@ func (b *Broker) delist(c closer) {
 	delete(b.closers, c)
 }
 
-// wrote notes that a partition's visible end is at least the given offset.
-func (b *Broker) wrote(tp log.TopicPartition, end int64) {
-	v, ok := b.written.Load(tp)
+// seen notes that a partition's visible end, its last stable offset, is at least the given offset.
+func (b *Broker) seen(tp log.TopicPartition, end int64) {
+	v, ok := b.ends.Load(tp)
 	if !ok {
-		v, _ = b.written.LoadOrStore(tp, new(atomic.Int64))
+		v, _ = b.ends.LoadOrStore(tp, new(atomic.Int64))
 	}
 	at := v.(*atomic.Int64)
 	for {
@@ -242,9 +242,9 @@ func (b *Broker) wrote(tp log.TopicPartition, end int64) {
 	}
 }
 
-// writtenEnd is what wrote has noted; 0 if nothing.
-func (b *Broker) writtenEnd(tp log.TopicPartition) int64 {
-	if v, ok := b.written.Load(tp); ok {
+// seenEnd is what seen has noted; 0 if nothing.
+func (b *Broker) seenEnd(tp log.TopicPartition) int64 {
+	if v, ok := b.ends.Load(tp); ok {
 		return v.(*atomic.Int64).Load()
 	}
 	return 0

@@ -249,7 +249,8 @@ func leaderless(details kadm.TopicDetails, names []string) error {
 	return nil
 }
 
-// Offsets tells where partitions start and end, as log.Broker says.
+// Offsets tells where partitions start and end, as log.Broker says. Member.End of all members of this Broker is
+// at least what it tells.
 func (b *Broker) Offsets(ctx context.Context, tps []log.TopicPartition) (map[log.TopicPartition]log.PartitionOffsets, error) {
 	out := make(map[log.TopicPartition]log.PartitionOffsets, len(tps))
 	var names []string
@@ -306,6 +307,9 @@ func (b *Broker) Offsets(ctx context.Context, tps []log.TopicPartition) (map[log
 			list.set(&o, l)
 			out[tp] = o
 		}
+	}
+	for tp, o := range out {
+		b.seen(tp, o.LastStable)
 	}
 	return out, nil
 }

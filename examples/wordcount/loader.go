@@ -34,11 +34,59 @@ const (
 	longestLine  = 512 << 10 // longer ones are cut between two words
 )
 
-// load appends to the lines topic what the files have and the log has not. lines counts those that are
-// committed, and those that were before.
-func load(ctx context.Context, lg *log.Log, files []string, lines *atomic.Int64) error {
+// maxAborts is how often loading begins again because the broker has aborted a transaction.
+const maxAborts = 20
+
+// errAborted: the broker has aborted a transaction.
+var errAborted = errors.New("the lines since the last commit were taken back")
+
+// load appends to the lines topic what the files have and the topic has not. lines counts those that are
+// committed, and those that were before. again says what to count in when a file cannot be counted on from where
+// it stands.
+func load(ctx context.Context, broker log.Broker, files []string, again string, lines *atomic.Int64) error {
+	infos, err := broker.Topics(ctx, []string{topicName})
+	if err != nil {
+		return err
+	}
+	if err := infos[0].Err; err != nil {
+		return err
+	}
+	// First the member, which fences the loader of a run before: what that one has committed is decided then.
+	m, err := broker.Join(ctx, log.MemberSpec{Group: "wordcount-loader"})
+	if err != nil {
+		return err
+	}
+	for aborts := 0; ; aborts++ {
+		lines.Store(0)
+		l := &loader{ctx: ctx, member: m, again: again, blocks: make([]*log.Block, infos[0].Partitions), moved: map[string]position{}, lines: lines}
+		if err = l.files(broker, files); err == nil || !errors.Is(err, errAborted) || aborts == maxAborts {
+			return errors.Join(err, m.Close())
+		}
+	}
+}
+
+var topicName = lines.Name()
+
+// loader gathers lines, and commits them with the positions of their files.
+type loader struct {
+	ctx    context.Context
+	member log.Member
+	again  string
+	lines  *atomic.Int64
+
+	epoch  log.Epoch    // nil: none is open
+	blocks []*log.Block // by partition
+	next   int          // partition that gets the next lines
+	bytes  int          // of lines in the epoch
+	count  int64
+	moved  map[string]position // of files in the epoch
+}
+
+// files loads what the files have and was not loaded.
+func (l *loader) files(broker log.Broker, files []string) error {
+	defer l.abort()
 	known := map[string]position{}
-	err := readAll(ctx, lg, log.TopicPartition{Topic: positions}, func(r *log.Record) error {
+	err := readAll(l.ctx, broker, log.TopicPartition{Topic: positions}, func(r *log.Record) error {
 		var p position
 		err := json.Unmarshal(r.Value, &p)
 		known[string(r.Key)] = p
@@ -47,41 +95,12 @@ func load(ctx context.Context, lg *log.Log, files []string, lines *atomic.Int64)
 	if err != nil {
 		return err
 	}
-	infos, err := lg.Topics(ctx, []string{topicName})
-	if err != nil {
-		return err
-	}
-	p, err := lg.NewProducer(log.ProducerSpec{Owner: "wordcount-loader"})
-	if err != nil {
-		return err
-	}
-	l := &loader{ctx: ctx, producer: p, blocks: make([]*log.Block, infos[0].Partitions), moved: map[string]position{}, lines: lines}
 	for _, path := range files {
-		if err = l.file(path, known[path]); err != nil {
-			break
+		if err := l.file(path, known[path]); err != nil {
+			return err
 		}
 	}
-	if err == nil {
-		err = l.commit()
-	}
-	l.abort()
-	return errors.Join(err, p.Close())
-}
-
-var topicName = lines.Name()
-
-// loader gathers lines, and commits them with the positions of their files.
-type loader struct {
-	ctx      context.Context
-	producer *log.Producer
-	lines    *atomic.Int64
-
-	txn    *log.Txn // nil: none is open
-	blocks []*log.Block
-	next   int // partition that gets the next lines
-	bytes  int // of lines in txn
-	count  int64
-	moved  map[string]position // of files in txn
+	return l.commit()
 }
 
 // file loads what follows from a position of a file.
@@ -96,14 +115,14 @@ func (l *loader) file(path string, at position) (err error) {
 		return err
 	}
 	if info.Size() < at.Bytes {
-		return fmt.Errorf("%s has shrunk from %d bytes to %d since it was counted, and its words cannot be taken back: count it in a new -data directory",
-			path, at.Bytes, info.Size())
+		return fmt.Errorf("%s has shrunk from %d bytes to %d since it was counted, and its words cannot be taken back: count it in %s",
+			path, at.Bytes, info.Size(), l.again)
 	}
 	l.lines.Add(at.Lines)
 	if info.Size() == at.Bytes {
 		return nil
 	}
-	if err := checkSeam(f, at.Bytes); err != nil {
+	if err := checkSeam(f, at.Bytes, l.again); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	if _, err := f.Seek(at.Bytes, io.SeekStart); err != nil {
@@ -136,12 +155,12 @@ func (l *loader) line(text []byte, path string, at position) error {
 	if err := l.ctx.Err(); err != nil {
 		return err
 	}
-	if l.txn == nil {
-		txn, err := l.producer.Begin()
+	if l.epoch == nil {
+		epoch, err := l.member.Begin()
 		if err != nil {
 			return err
 		}
-		l.txn = txn
+		l.epoch = epoch
 	}
 	b := l.blocks[l.next]
 	if b == nil {
@@ -170,13 +189,13 @@ func (l *loader) flush(partition int) error {
 		return nil
 	}
 	l.blocks[partition] = nil
-	_, err := l.txn.Append(log.TopicPartition{Topic: topicName, Partition: int32(partition)}, b)
+	_, err := l.epoch.Append(log.TopicPartition{Topic: topicName, Partition: int32(partition)}, b)
 	return err
 }
 
 // commit makes the lines since the last commit, and the positions after them, durable together.
 func (l *loader) commit() error {
-	if l.txn == nil {
+	if l.epoch == nil {
 		return nil
 	}
 	for p := range l.blocks {
@@ -192,12 +211,15 @@ func (l *loader) commit() error {
 		}
 		b.Append(time.Now().UnixMilli(), []byte(path), value, nil)
 	}
-	if _, err := l.txn.Append(log.TopicPartition{Topic: positions}, b); err != nil {
+	if _, err := l.epoch.Append(log.TopicPartition{Topic: positions}, b); err != nil {
 		return err
 	}
-	txn := l.txn
-	l.txn = nil
-	if err := txn.Commit(l.ctx); err != nil {
+	epoch := l.epoch
+	l.epoch = nil
+	switch outcome, err := epoch.Commit(l.ctx, nil); {
+	case outcome == log.OutcomeAborted && l.ctx.Err() == nil:
+		return fmt.Errorf("%w: %w", errAborted, err)
+	case err != nil:
 		return err
 	}
 	l.lines.Add(l.count)
@@ -206,10 +228,15 @@ func (l *loader) commit() error {
 	return nil
 }
 
-// abort takes back what is not committed. What cannot be aborted now is when the log is opened next.
+// abort takes back what is not committed. What cannot be aborted now is when the next loader joins.
 func (l *loader) abort() {
-	if l.txn != nil {
-		_ = l.txn.Abort(context.WithoutCancel(l.ctx))
+	if l.epoch != nil {
+		_ = l.epoch.Abort(context.WithoutCancel(l.ctx))
+	}
+	for _, b := range l.blocks {
+		if b != nil {
+			b.Release()
+		}
 	}
 }
 
@@ -260,7 +287,7 @@ func isWord(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
 
 // checkSeam makes sure that the end of what was loaded before was not in the middle of a word, which then
 // was counted in part.
-func checkSeam(f *os.File, at int64) error {
+func checkSeam(f *os.File, at int64, again string) error {
 	if at == 0 {
 		return nil
 	}
@@ -271,7 +298,7 @@ func checkSeam(f *os.File, at int64) error {
 		return err
 	}
 	if seamInWord(buf[:n], int(at-start)) {
-		return fmt.Errorf("it has grown, at byte %d, in the middle of a word that was counted: count it in a new -data directory", at)
+		return fmt.Errorf("it has grown, at byte %d, in the middle of a word that was counted: count it in %s", at, again)
 	}
 	return nil
 }

@@ -172,7 +172,7 @@ func TestSeamInWordIsWhereCountsDiffer(t *testing.T) {
 		}
 		defer f.Close()
 		parts := differ(addCounts(countWords(text[:at]), countWords(text[at:]), 1), countWords(text))
-		if err := checkSeam(f, int64(at)); (err != nil) != (parts != nil) {
+		if err := checkSeam(f, int64(at), ""); (err != nil) != (parts != nil) {
 			t.Errorf("%v, and counted apart: %v", err, parts)
 		}
 	})
@@ -200,13 +200,13 @@ func TestLoadGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer lg.Close()
-	if err := createTopics(t.Context(), lg, 3); err != nil {
+	if err := createTopics(t.Context(), lg, 3, ""); err != nil {
 		t.Fatal(err)
 	}
 	for stopAfter := int64(1); ; stopAfter += 17_011 {
 		ctx, cancel := context.WithCancel(t.Context())
 		var loaded atomic.Int64
-		err := load(stopped{ctx, cancel, new(atomic.Int64), stopAfter}, lg, files, &loaded)
+		err := load(stopped{ctx, cancel, new(atomic.Int64), stopAfter}, lg, files, "", &loaded)
 		cancel()
 		if err == nil {
 			if loaded.Load() != 90_000 {
@@ -266,11 +266,11 @@ func TestLoadCommitsEmptyLines(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer lg.Close()
-	if err := createTopics(t.Context(), lg, 1); err != nil {
+	if err := createTopics(t.Context(), lg, 1, ""); err != nil {
 		t.Fatal(err)
 	}
 	var loaded atomic.Int64
-	if err := load(t.Context(), lg, []string{path}, &loaded); err != nil || loaded.Load() != lineCount {
+	if err := load(t.Context(), lg, []string{path}, "", &loaded); err != nil || loaded.Load() != lineCount {
 		t.Fatalf("loaded %d lines, %v", loaded.Load(), err)
 	}
 	transactions := 0

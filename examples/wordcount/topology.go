@@ -61,31 +61,31 @@ func (c *counters) read() done {
 	return d
 }
 
-func createTopics(ctx context.Context, lg *log.Log, partitions int) error {
+func createTopics(ctx context.Context, broker log.Broker, partitions int, where string) error {
 	if partitions < 1 || partitions > 1000 {
 		return fmt.Errorf("-partitions %d: it is between 1 and 1000", partitions)
 	}
-	err := lg.CreateTopics(ctx, []log.TopicSpec{
+	err := broker.CreateTopics(ctx, []log.TopicSpec{
 		{Name: lines.Name(), Partitions: int32(partitions)},
 		{Name: wordCounts.Name(), Partitions: int32(partitions)},
 		{Name: positions, Partitions: 1},
 	})
 	if errors.Is(err, log.ErrTopicMismatch) {
-		return fmt.Errorf("-partitions %d: the -data directory was made with another number: %w", partitions, err)
+		return fmt.Errorf("-partitions %d: %s made with another number: %w", partitions, where, err)
 	}
 	return err
 }
 
 // readCounts reads the last count of each word.
-func readCounts(ctx context.Context, lg *log.Log) ([]count, error) {
-	infos, err := lg.Topics(ctx, []string{wordCounts.Name()})
+func readCounts(ctx context.Context, broker log.Broker) ([]count, error) {
+	infos, err := broker.Topics(ctx, []string{wordCounts.Name()})
 	if err != nil {
 		return nil, err
 	}
 	var counts []count
 	for p := range infos[0].Partitions {
 		last := map[string]int64{} // a word is in one partition
-		err := readAll(ctx, lg, log.TopicPartition{Topic: wordCounts.Name(), Partition: p}, func(r *log.Record) error {
+		err := readAll(ctx, broker, log.TopicPartition{Topic: wordCounts.Name(), Partition: p}, func(r *log.Record) error {
 			n, err := serde.Int64.Decode(r.Value)
 			last[string(r.Key)] = n
 			return err
@@ -101,12 +101,12 @@ func readCounts(ctx context.Context, lg *log.Log) ([]count, error) {
 }
 
 // readAll calls f with every committed record of a partition.
-func readAll(ctx context.Context, lg *log.Log, tp log.TopicPartition, f func(r *log.Record) error) (err error) {
-	ends, err := lg.Offsets(ctx, []log.TopicPartition{tp})
+func readAll(ctx context.Context, broker log.Broker, tp log.TopicPartition, f func(r *log.Record) error) (err error) {
+	ends, err := broker.Offsets(ctx, []log.TopicPartition{tp})
 	if err != nil {
 		return err
 	}
-	r, err := lg.Open(ctx, tp, log.Earliest, log.ReadCommitted)
+	r, err := broker.Open(ctx, tp, log.Earliest, log.ReadCommitted)
 	if err != nil {
 		return err
 	}
