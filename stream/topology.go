@@ -1,6 +1,8 @@
 package stream
 
 import (
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/moldau-io/moldau/stream/internal/bridge"
 	"github.com/moldau-io/moldau/stream/internal/graph"
 	"github.com/moldau-io/moldau/stream/internal/task"
@@ -24,4 +26,5 @@ func (t *Topology) plan(onCommit bool) *task.Plan {
 func init() {
 	bridge.Public, bridge.KeyPartition = public, keyPartition
 	bridge.Plan = func(t any, onCommit bool) *task.Plan { return t.(*Topology).plan(onCommit) }
+	bridge.StateFS = func(a any, fs vfs.FS) { a.(*App).stateFS = fs }
 }

@@ -40,9 +40,9 @@ type size struct {
 }
 
 var sizes = map[string]size{
-	"":     {seeds: 2, lines: 30, every: 37, nest: 40, inner: 40},
-	"ci":   {seeds: 6, lines: 40, every: 9, nest: 40, inner: 25},
-	"full": {seeds: 20, lines: 40, every: 1, nest: 50, inner: 20},
+	"":     {seeds: 2, lines: 30, every: 61, nest: 40, inner: 60},
+	"ci":   {seeds: 8, lines: 40, every: 13, nest: 60, inner: 30},
+	"full": {seeds: 8, lines: 40, every: 1, nest: 100, inner: 20},
 }
 
 // chosen is the size that MOLDAU_CRASH asks for, and the first seed.
@@ -92,28 +92,47 @@ var varieties = []variety{
 // twice. Under SyncCommit what was acknowledged is there; under SyncOS the log is as at some earlier moment, and
 // the application goes on from that.
 func TestCrashAnywhere(t *testing.T) {
-	sz, first := chosen(t)
 	for _, v := range varieties {
 		t.Run(v.String(), func(t *testing.T) {
-			var sum totals
-			for seed := first; seed < first+uint64(sz.seeds); seed++ {
-				set, err := newSetup(v.shape, v.emit, v.sync, sz.lines, rand.New(rand.NewPCG(seed, 0)))
-				if err != nil {
-					t.Fatal(err)
-				}
-				h := newHunt(set, seed, sz)
-				err = h.run()
-				sum.add(&h.totals)
-				if err != nil {
-					keep(t, err)
-					t.Fatalf("%v\nagain: MOLDAU_CRASH=full MOLDAU_CRASH_SEED=%d go test -count=1 -artifacts -timeout 1h -run '^%s$' ./stream/crash", err, seed, strings.ReplaceAll(t.Name(), "/", "$/^"))
-				}
-			}
-			t.Logf("%d seeds: %s", sz.seeds, &sum)
-			if sum.recovered.Load() < int64(10*sz.seeds) || sum.nested.Load() == 0 {
-				t.Error("there were few crashes")
-			}
+			crashEverywhere(t, func(rng *rand.Rand, numLines int) (*setup, error) {
+				return newSetup(v.shape, v.emit, v.sync, numLines, rng)
+			})
 		})
+	}
+}
+
+// crashEverywhere crashes the runs of as many seeds as are asked for.
+func crashEverywhere(t *testing.T, make func(rng *rand.Rand, numLines int) (*setup, error)) {
+	t.Helper()
+	sz, first := chosen(t)
+	var sum totals
+	began, told := time.Now(), time.Now()
+	for seed := first; seed < first+uint64(sz.seeds); seed++ {
+		set, err := make(rand.New(rand.NewPCG(seed, 0)), sz.lines)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := newHunt(set, seed, sz)
+		if os.Getenv("MOLDAU_CRASH") == "full" {
+			h.progress = func() {
+				if time.Since(told) > 5*time.Second {
+					told = time.Now()
+					fmt.Fprintf(os.Stderr, "%v %s, seed %d of %d to %d: %s; seeds before: %s\n", time.Since(began).Round(time.Second),
+						t.Name(), seed, first, first+uint64(sz.seeds)-1, &h.totals, &sum)
+				}
+			}
+		}
+		err = h.run()
+		sum.add(&h.totals)
+		if err != nil {
+			keep(t, err)
+			t.Fatalf("%v\nagain: MOLDAU_CRASH=full MOLDAU_CRASH_SEED=%d go test -count=1 -artifacts -timeout 1h -run '^%s$' ./stream/crash",
+				err, seed, strings.ReplaceAll(t.Name(), "/", "$/^"))
+		}
+	}
+	t.Logf("%d seeds: %s", sz.seeds, &sum)
+	if sum.recovered.Load() < int64(5*sz.seeds) {
+		t.Error("there were few crashes")
 	}
 }
 
@@ -176,9 +195,10 @@ type hunt struct {
 	*setup
 	size
 	totals
-	seed  uint64
-	drive func(w *world) error
-	disk  func(op crashfs.Op) crashfs.Fault // what the disk does; nil: its duty
+	seed uint64
+	disk func(op crashfs.Op) crashfs.Fault // what the disk does; nil: its duty
+
+	progress func() // called now and then, by one goroutine at a time; nil: nobody looks
 
 	work    chan crash
 	workers sync.WaitGroup
@@ -194,7 +214,7 @@ type failure struct {
 func (f *failure) Unwrap() error { return f.error }
 
 func newHunt(s *setup, seed uint64, sz size) *hunt {
-	return &hunt{setup: s, size: sz, seed: seed, drive: (*world).run, work: make(chan crash)}
+	return &hunt{setup: s, size: sz, seed: seed, work: make(chan crash)}
 }
 
 // numWorkers recover. The run waits for them.
@@ -219,12 +239,19 @@ func (h *hunt) run() error {
 			return
 		}
 		h.crashed.Add(1)
+		if h.progress != nil {
+			h.progress()
+		}
 		before := w.acks.now()
 		for _, c := range h.crashes(p, before, "") {
 			h.work <- c
 		}
 	})
-	err := h.live(w, h.drive)
+	drive := (*world).run
+	if h.app {
+		drive = (*world).runApp
+	}
+	err := h.live(w, drive)
 	fs.OnPoint(nil)
 	close(h.work)
 	h.workers.Wait()
@@ -281,7 +308,11 @@ func (h *hunt) recover(c crash) {
 			}
 		})
 	}
-	err := h.live(w, (*world).finish)
+	drive := (*world).finish
+	if h.app {
+		drive = (*world).finishApp
+	}
+	err := h.live(w, drive)
 	c.fs.OnPoint(nil)
 	h.recovered.Add(1)
 	if c.nested {

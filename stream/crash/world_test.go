@@ -26,6 +26,7 @@ import (
 // setup is what a run and all recoveries of its crashes have in common.
 type setup struct {
 	shape      shape
+	topology   *stream.Topology
 	plan       *task.Plan
 	emit       stream.Emit
 	sync       log.Sync
@@ -33,6 +34,7 @@ type setup struct {
 	cacheBytes int64
 	lines      []line
 	promises   bool // acknowledged means durable
+	app        bool // the application runs by itself, and is not stepped
 
 	// broker is what the engine gets for the log; nil: the log itself. Faults are planted there.
 	broker func(w *world) log.Broker
@@ -102,7 +104,7 @@ func newWorld(s *setup, fs vfs.FS, seed uint64, p promised) *world {
 // start opens log and application as they are on the files, and holds what the log has against what was
 // promised before.
 func (w *world) start() error {
-	if err := w.openLog(); err != nil {
+	if err := w.openLog(); err != nil || w.app {
 		return err
 	}
 	return w.openEngine()
@@ -442,7 +444,7 @@ func newSetup(s shape, emit stream.Emit, sync log.Sync, numLines int, rng *rand.
 		return nil, err
 	}
 	return &setup{
-		shape: s, plan: bridge.Plan(topology, emit == stream.OnCommit), emit: emit, sync: sync,
+		shape: s, topology: topology, plan: bridge.Plan(topology, emit == stream.OnCommit), emit: emit, sync: sync,
 		partitions: 1 + rng.Int32N(3), cacheBytes: []int64{1 << 10, 1 << 20}[rng.IntN(2)], lines: makeLines(rng, numLines),
 		promises: sync == log.SyncCommit,
 	}, nil

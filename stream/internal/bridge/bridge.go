@@ -1,7 +1,11 @@
-// Package bridge lets stream/streamtest see what package stream does not export.
+// Package bridge lets stream/streamtest and stream/crash see what package stream does not export.
 package bridge
 
-import "github.com/moldau-io/moldau/stream/internal/task"
+import (
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/moldau-io/moldau/stream/internal/task"
+)
 
 // Plan gives a *stream.Topology as tasks need it. Package stream sets this and all that follow.
 var Plan func(topology any, onCommit bool) *task.Plan
@@ -11,3 +15,6 @@ var Public func(err error) error
 
 // KeyPartition is the partition of an encoded key.
 var KeyPartition func(key []byte, partitions int32) int32
+
+// StateFS has a *stream.App that does not run yet keep its state on another file system.
+var StateFS func(app any, fs vfs.FS)
