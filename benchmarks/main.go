@@ -1,13 +1,15 @@
 //go:build unix
 
-// Benchmarks measures what Moldau does per CPU-second: user and system time of the whole process, encoding
-// and checksums included, so that background work counts.
+// Benchmarks measures what Moldau does per CPU-second: user and system time of all processes that take part,
+// encoding and checksums included, so that background work counts.
 //
-//	go run ./benchmarks [-only NAME] [-trials N] [-dir DIR] [-profile FILE]
+//	go run ./benchmarks [-only NAME] [-size F] [-trials N] [-dir DIR] [-profile FILE]
+//	go run ./benchmarks -peer kstreams     ours beside Kafka Streams and its broker
+//	go run ./benchmarks -only recovery     how long a start takes, after a clean stop and after kill -9
 //
-// Each workload runs in a directory of its own, removed at the end. Before it is timed, a scratch file as
-// large as what it will write is written and deleted: memory and disk blocks that are touched for the first
-// time cost many times more on some virtual machines, and that is not what is measured.
+// Each trial runs in a directory of its own, removed at the end. Before it is timed, a scratch file as large
+// as what it will write is written and deleted: memory and disk blocks that are touched for the first time
+// cost many times more on some virtual machines, and that is not what is measured. Every output is checked.
 package main
 
 import (
@@ -20,67 +22,17 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"runtime/pprof"
-	"slices"
 	"strings"
-	"syscall"
-	"time"
 )
 
-// workload is something to measure. run does it once in dir and reports.
-type workload struct {
-	name, what, unit string
-	scratchBytes     int64
-	run              func(ctx context.Context, dir string, m *meter) error
-}
-
-// result is one trial's figures.
-type result struct {
-	units     int64 // of the workload: records, words
-	wall, cpu time.Duration
-	mallocs   uint64
-	bytes     uint64
-}
-
-func (r result) perCPUSecond() float64 { return float64(r.units) / r.cpu.Seconds() }
-
-// meter measures the part of a run between begin and end.
-type meter struct {
-	result
-	profile   io.Writer
-	wallStart time.Time
-	cpuStart  time.Duration
-	memStart  runtime.MemStats
-}
-
-func (m *meter) begin() {
-	runtime.GC()
-	if m.profile != nil {
-		if err := pprof.StartCPUProfile(m.profile); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-		}
-	}
-	runtime.ReadMemStats(&m.memStart)
-	m.wallStart, m.cpuStart = time.Now(), cpuTime()
-}
-
-func (m *meter) end(units int64) {
-	m.units, m.wall, m.cpu = units, time.Since(m.wallStart), cpuTime()-m.cpuStart
-	var mem runtime.MemStats
-	runtime.ReadMemStats(&mem)
-	m.mallocs, m.bytes = mem.Mallocs-m.memStart.Mallocs, mem.TotalAlloc-m.memStart.TotalAlloc
-	if m.profile != nil {
-		pprof.StopCPUProfile()
-	}
-}
-
-// cpuTime is what the process has used, user and system.
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		panic(err) // it cannot fail for RUSAGE_SELF
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+// options are the flags.
+type options struct {
+	only    string
+	size    float64
+	trials  int
+	dir     string
+	profile string
+	peer    string
 }
 
 func main() {
@@ -93,51 +45,99 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	only := flag.String("only", "", "run the workloads whose names contain this")
-	trials := flag.Int("trials", 3, "how often to run each")
-	dir := flag.String("dir", "", "where to put files (default: the system's temporary directory)")
-	profile := flag.String("profile", "", "write a CPU profile of the last trial of the last workload here")
-	flag.Parse()
-	if *trials < 1 {
-		return fmt.Errorf("-trials %d: at least 1", *trials)
+	if part := os.Getenv(partEnv); part != "" {
+		return runPart(ctx, part)
 	}
-	fmt.Printf("%s %s/%s, %d CPUs, %d trials each: median [lowest highest]\n\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), *trials)
-	fmt.Printf("%-34s %26s %14s %12s %10s\n", "workload", "per CPU-second", "per second", "allocs/unit", "B/unit")
-	for _, w := range workloads() {
-		if !strings.Contains(w.name, *only) {
+	o, err := parse(os.Args[1:], os.Stderr)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%s %s/%s, %d CPUs, load %s, %d trials each: median [lowest highest]\n\n",
+		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), loadAverage(), o.trials)
+	switch {
+	case o.peer != "":
+		return compare(ctx, o)
+	case o.only != "" && strings.HasPrefix("recovery", o.only):
+		return recovery(ctx, o)
+	}
+	return alone(ctx, o)
+}
+
+func parse(args []string, w io.Writer) (options, error) {
+	var o options
+	f := flag.NewFlagSet("benchmarks", flag.ContinueOnError)
+	f.SetOutput(w)
+	f.StringVar(&o.only, "only", "", "run the workloads whose names contain this; recovery runs only when it is named")
+	f.Float64Var(&o.size, "size", 1, "how much there is to do, as a share of what the README's figures are of")
+	f.IntVar(&o.trials, "trials", 3, "how often to run each")
+	f.StringVar(&o.dir, "dir", "", "where to put files (default: the system's temporary directory)")
+	f.StringVar(&o.profile, "profile", "", "write a CPU profile of ours, of the last trial of the last workload, here")
+	f.StringVar(&o.peer, "peer", "", "run beside a peer, which is kstreams")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	switch {
+	case f.NArg() > 0:
+		return o, fmt.Errorf("what is %q? all is said by flags", f.Arg(0))
+	case o.trials < 1:
+		return o, fmt.Errorf("-trials %d: at least 1", o.trials)
+	case !(o.size > 0 && o.size <= 100):
+		return o, fmt.Errorf("-size %v: above 0, and 100 at most", o.size)
+	case o.peer != "" && o.peer != "kstreams":
+		return o, fmt.Errorf("-peer %s: the one there is, is kstreams", o.peer)
+	}
+	return o, nil
+}
+
+// sized is n, of what the README's figures are of, by -size, and at least 1000.
+func (o options) sized(n int64) int64 { return max(1000, int64(float64(n)*o.size)) }
+
+// alone runs ours by itself.
+func alone(ctx context.Context, o options) error {
+	fmt.Printf("%-24s %26s %14s %12s %10s %8s\n", "workload", "per CPU-second", "per second", "allocs/unit", "B/unit", "others")
+	for _, w := range workloads(o) {
+		if !strings.Contains(w.name, o.only) {
 			continue
 		}
 		var rs []result
-		for i := range *trials {
-			var m meter
-			if *profile != "" && i == *trials-1 {
-				f, err := os.Create(*profile)
-				if err != nil {
-					return err
-				}
-				defer f.Close()
-				m.profile = f
-			}
-			if err := trial(ctx, w, *dir, &m); err != nil {
+		for i := range o.trials {
+			r, err := o.trial(w.scratchBytes, i == o.trials-1, func(dir string, m *meter) error { return w.run(ctx, dir, m) })
+			if err != nil {
 				return fmt.Errorf("%s: %w", w.name, err)
 			}
-			rs = append(rs, m.result)
+			rs = append(rs, r)
 		}
-		print(w, rs)
+		last := rs[len(rs)-1]
+		allocs := over(rs, func(r result) float64 { return float64(r.mallocs) / float64(r.units) })
+		bytes := over(rs, func(r result) float64 { return float64(r.bytes) / float64(r.units) })
+		others := over(rs, func(r result) float64 { return r.others })
+		fmt.Printf("%-24s %26s %14s %12.3f %10.1f %8.2f\n", w.name, over(rs, result.perCPUSecond), human(over(rs, result.perSecond).mid), allocs.mid, bytes.mid, others.mid)
+		fmt.Printf("    %s; one unit is a %s; the last: %d units in %.2f s, %.2f CPU-s\n", w.what, w.unit, last.units, last.wall.Seconds(), last.app.Seconds())
 	}
 	return nil
 }
 
-func trial(ctx context.Context, w workload, parent string, m *meter) error {
-	dir, err := os.MkdirTemp(parent, "moldau-bench-")
+// trial runs what runs in this process, in a directory that it removes.
+func (o options) trial(scratchBytes int64, last bool, run func(dir string, m *meter) error) (result, error) {
+	dir, err := os.MkdirTemp(o.dir, "moldau-bench-")
 	if err != nil {
-		return err
+		return result{}, err
 	}
 	defer os.RemoveAll(dir)
-	if err := touch(filepath.Join(dir, "scratch"), w.scratchBytes); err != nil {
-		return err
+	var m meter
+	if last && o.profile != "" {
+		f, err := os.Create(o.profile)
+		if err != nil {
+			return result{}, err
+		}
+		defer f.Close()
+		m.profile = f
 	}
-	return w.run(ctx, dir, m)
+	if err := touch(filepath.Join(dir, "scratch"), scratchBytes); err != nil {
+		return result{}, err
+	}
+	err = run(dir, &m)
+	return m.result, err
 }
 
 // touch writes a file of the given size and deletes it.
@@ -159,23 +159,4 @@ func touch(path string, size int64) error {
 	return os.Remove(path)
 }
 
-func print(w workload, rs []result) {
-	slices.SortFunc(rs, func(a, b result) int { return int(a.perCPUSecond() - b.perCPUSecond()) })
-	mid := rs[len(rs)/2]
-	rate := fmt.Sprintf("%s [%s %s]", human(mid.perCPUSecond()), human(rs[0].perCPUSecond()), human(rs[len(rs)-1].perCPUSecond()))
-	fmt.Printf("%-34s %26s %14s %12.3f %10.1f\n", w.name, rate, human(float64(mid.units)/mid.wall.Seconds()),
-		float64(mid.mallocs)/float64(mid.units), float64(mid.bytes)/float64(mid.units))
-	fmt.Printf("    %s; one unit is a %s; %d units in %.2f s, %.2f CPU-s\n", w.what, w.unit, mid.units, mid.wall.Seconds(), mid.cpu.Seconds())
-}
-
-func human(f float64) string {
-	switch {
-	case f >= 1e6:
-		return fmt.Sprintf("%.2fM", f/1e6)
-	case f >= 1e3:
-		return fmt.Sprintf("%.0fk", f/1e3)
-	}
-	return fmt.Sprintf("%.0f", f)
-}
-
-var discard = slog.New(slog.NewTextHandler(io.Discard, nil))
+var discard = slog.New(slog.DiscardHandler)

@@ -64,16 +64,28 @@ func javaVersion(ctx context.Context, path string) int {
 	return v
 }
 
-// jars returns the directory with the jars of pom's dependencies, in the user's cache. The directory's name
-// has pom's hash, so that another version is another directory, and it appears with all of its content.
+// jars returns the directory with the jars of pom's dependencies, in the user's cache.
 func jars(name string, pom []byte) (string, error) {
+	sum := sha256.Sum256(pom)
+	return cached(fmt.Sprintf("%s-%x", name, sum[:4]), func(temp string) (string, error) {
+		file, lib := filepath.Join(temp, "pom.xml"), filepath.Join(temp, "lib")
+		if err := os.WriteFile(file, pom, 0o644); err != nil {
+			return "", err
+		}
+		return lib, Maven("-f", file, "dependency:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory="+lib)
+	})
+}
+
+// cached returns the directory of that name in the user's cache. If it is not there, build makes it below a
+// temporary directory and returns where; the cached one appears with all of its content. A name has the hash
+// of what it is built from, so that another version is another directory.
+func cached(name string, build func(temp string) (string, error)) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", fmt.Errorf("peers: a place for jars: %w", err)
 	}
 	cache = filepath.Join(cache, "moldau", "peers")
-	sum := sha256.Sum256(pom)
-	final := filepath.Join(cache, fmt.Sprintf("%s-%x", name, sum[:4]))
+	final := filepath.Join(cache, name)
 	if _, err := os.Stat(final); err == nil {
 		return final, nil
 	}
@@ -89,20 +101,16 @@ func jars(name string, pom []byte) (string, error) {
 	if _, err := os.Stat(final); err == nil {
 		return final, nil
 	}
-	temp, err := os.MkdirTemp(cache, "fetching-")
+	temp, err := os.MkdirTemp(cache, "building-")
 	if err != nil {
 		return "", fmt.Errorf("peers: a place for jars: %w", err)
 	}
 	defer os.RemoveAll(temp)
-	file := filepath.Join(temp, "pom.xml")
-	if err := os.WriteFile(file, pom, 0o644); err != nil {
-		return "", fmt.Errorf("peers: fetch %s: %w", name, err)
+	built, err := build(temp)
+	if err == nil {
+		err = os.Rename(built, final)
 	}
-	lib := filepath.Join(temp, "lib")
-	if err := Maven("-f", file, "dependency:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory="+lib); err != nil {
-		return "", err
-	}
-	if err := os.Rename(lib, final); err != nil {
+	if err != nil {
 		return "", fmt.Errorf("peers: fetch %s: %w", name, err)
 	}
 	return final, nil
@@ -111,14 +119,14 @@ func jars(name string, pom []byte) (string, error) {
 // Maven runs mvn quietly, for ten minutes at most; what it says is in the error.
 func Maven(args ...string) error {
 	if _, err := exec.LookPath("mvn"); err != nil {
-		return errors.New("peers: no mvn on the PATH: install Maven (the Debian package is maven)")
+		return errors.New("no mvn on the PATH: install Maven (the Debian package is maven)")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "mvn", append([]string{"-q", "-B"}, args...)...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		out = bytes.TrimSpace(out)
-		return fmt.Errorf("peers: jars are not to be had: mvn %q: %w\n%s", args, err, out[max(0, len(out)-2000):])
+		return fmt.Errorf("mvn %q: %w\n%s", args, err, out[max(0, len(out)-2000):])
 	}
 	return nil
 }
