@@ -312,8 +312,9 @@ func (e *epoch) endTransaction(ctx context.Context) (log.Outcome, error) {
 			e.m.producer.discard()
 			return log.OutcomeAborted, fmt.Errorf("commit: %w", mapped(err))
 		}
-		if hopeless(err) {
-			// Nobody can tell any more. Whoever comes next finds out from the offsets; this member must stop.
+		if !passing(err) {
+			// The coordinator has forgotten the transactional id or does not speak to us any more, or the caller has
+			// closed the member: nobody can tell. This member must stop; the next goes on from the offsets.
 			e.m.producer.discard()
 			return log.OutcomeFenced, mapped(err)
 		}
@@ -325,13 +326,6 @@ func (e *epoch) endTransaction(ctx context.Context) (log.Outcome, error) {
 // refused reports whether a commit was answered with an error that means that it is not, and will not be, one.
 func refused(err error) bool {
 	return errors.Is(err, kerr.InvalidTxnState) || errors.Is(err, kerr.TransactionAbortable)
-}
-
-// hopeless reports whether asking for the outcome again brings none: the coordinator has forgotten the
-// transactional id, or does not speak to us any more, or the caller has closed the member meanwhile.
-func hopeless(err error) bool {
-	var ke *kerr.Error
-	return errors.As(err, &ke) && !ke.Retriable && !errors.Is(err, kerr.UnknownServerError) || errors.Is(err, kgo.ErrClientClosed)
 }
 
 // askOutcome asks for the commit again. The coordinator knows a commit that it has seen from the producer id
@@ -354,7 +348,7 @@ func (e *epoch) awaitMarkers(ctx context.Context) {
 	wait := backoff{logger: e.m.b.logger, least: time.Millisecond}
 	for {
 		state, err := e.state(ctx)
-		if err == nil && state != "PrepareCommit" && state != "PrepareAbort" || err != nil && !kerr.IsRetriable(err) {
+		if err == nil && state != "PrepareCommit" && state != "PrepareAbort" || err != nil && !passing(err) {
 			return
 		}
 		if wait.wait(ctx, nil, "markers of a transaction", err) != nil {

@@ -55,7 +55,15 @@ func fencing(err error) bool {
 	return errors.Is(err, kerr.InvalidProducerEpoch) || errors.Is(err, kerr.ProducerFenced)
 }
 
-// cancelled reports whether err is ctx's and not the cluster's.
-func cancelled(ctx context.Context, err error) bool {
-	return ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded))
+// passing reports whether the same request may succeed later, perhaps at another broker: the cluster says so, or it
+// said nothing. Errors of no answer at all count, also those that kgo takes for a sign of missing credentials.
+func passing(err error) bool {
+	var ke *kerr.Error
+	switch {
+	case errors.Is(err, kgo.ErrClientClosed), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return false
+	case errors.As(err, &ke):
+		return ke.Retriable || ke == kerr.ConcurrentTransactions || ke == kerr.UnknownServerError
+	}
+	return true
 }

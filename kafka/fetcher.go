@@ -406,7 +406,7 @@ func (f *fetcher) put(r *request, answers map[log.TopicPartition]answer) (troubl
 		}
 		if a.err != nil {
 			err := fmt.Errorf("read %s at offset %d: %w", s.tp, s.offset, a.err)
-			if passing(a.err) {
+			if moved(a.err) {
 				s.leader = -1
 				trouble = err
 			} else {
@@ -436,8 +436,9 @@ func (f *fetcher) put(r *request, answers map[log.TopicPartition]answer) (troubl
 	return trouble
 }
 
-// passing reports whether asking again, perhaps another broker, may help.
-func passing(err error) bool {
+// moved reports whether asking again, perhaps another broker, may help. Topics that are new, or brokers, may not be
+// known yet.
+func moved(err error) bool {
 	return kerr.IsRetriable(err) && !errors.Is(err, kerr.CorruptMessage) || errors.Is(err, kerr.UnknownTopicOrPartition) ||
 		errors.Is(err, kerr.UnknownTopicID) || errors.Is(err, kerr.InconsistentTopicID)
 }

@@ -273,8 +273,7 @@ func (m *member) Committed(ctx context.Context, tps []log.TopicPartition) (map[l
 		if err == nil {
 			return out, nil
 		}
-		unstable := errors.Is(err, kerr.UnstableOffsetCommit)
-		if unstable || kerr.IsRetriable(err) && wait.elapsed() < requestTimeout {
+		if errors.Is(err, kerr.UnstableOffsetCommit) || passing(err) && wait.elapsed() < requestTimeout {
 			if wait.wait(ctx, nil, "undecided offsets of group "+m.spec.Group, err) == nil {
 				continue
 			}

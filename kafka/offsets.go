@@ -49,12 +49,12 @@ func (e *epoch) commitOffsets(ctx context.Context, next map[log.TopicPartition]l
 
 // again reports whether a commit of offsets may succeed later, or from another place in the group.
 func again(err error) bool {
-	for _, e := range []*kerr.Error{kerr.IllegalGeneration, kerr.UnknownMemberID, kerr.RebalanceInProgress, kerr.ConcurrentTransactions, kerr.UnknownTopicID} {
+	for _, e := range []*kerr.Error{kerr.IllegalGeneration, kerr.UnknownMemberID, kerr.RebalanceInProgress, kerr.UnknownTopicID} {
 		if errors.Is(err, e) {
 			return true
 		}
 	}
-	return kerr.IsRetriable(err)
+	return passing(err)
 }
 
 // sendTransactional makes the offsets part of the transaction.

@@ -2,13 +2,11 @@ package kafka
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
@@ -93,7 +91,7 @@ func (p *producer) initialize(ctx context.Context, client *kgo.Client) error {
 		if err == nil {
 			return nil
 		}
-		if fatal := (*kerr.Error)(nil); errors.As(err, &fatal) && !fatal.Retriable || wait.elapsed() > requestTimeout {
+		if !passing(err) || wait.elapsed() > requestTimeout {
 			return err
 		}
 		if wait.wait(ctx, nil, "transactional id "+p.spec.Group, err) != nil {

@@ -296,7 +296,7 @@ func (b *Broker) Offsets(ctx context.Context, tps []log.TopicPartition) (map[log
 				l.Err = kerr.LeaderNotAvailable
 			}
 			if l.Err != nil {
-				if kerr.IsRetriable(l.Err) && wait.elapsed() < requestTimeout {
+				if passing(l.Err) && wait.elapsed() < requestTimeout {
 					if err := wait.wait(ctx, nil, "the leader of "+tp.String(), l.Err); err == nil {
 						goto ask
 					}
