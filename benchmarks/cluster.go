@@ -34,6 +34,13 @@ func newCluster(broker *peers.Kafka) (*cluster, error) {
 
 func (c *cluster) close() { c.client.Close() }
 
+// newApplication returns an application's id and its output topic; that id begins the names of all its topics.
+func (c *cluster) newApplication() (id, out string) {
+	c.runs++
+	id = fmt.Sprintf("run-%d", c.runs)
+	return id, id + "-" + output
+}
+
 func (c *cluster) create(ctx context.Context, topics ...string) error {
 	created, err := c.admin.CreateTopics(ctx, partitions, 1, nil, topics...)
 	if err == nil {

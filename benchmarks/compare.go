@@ -10,9 +10,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/moldau-io/moldau/benchmarks/peers"
+	"github.com/moldau-io/moldau/kafka"
 	"github.com/moldau-io/moldau/log"
 )
 
@@ -22,11 +22,6 @@ type system struct {
 	name string
 	run  func(ctx context.Context, j job, dir string) (result, error)
 }
-
-const (
-	threads        = 2
-	commitInterval = 100 * time.Millisecond // the default of both under exactly-once
-)
 
 // compare runs the jobs on Kafka Streams and on ours, one after another in each trial, so that what else the
 // machine does meets all of them.
@@ -51,6 +46,9 @@ func compare(ctx context.Context, o options) (err error) {
 	defer c.close()
 
 	streams := system{name: "Kafka Streams " + peers.StreamsVersion, run: c.kafkaStreams}
+	same := system{name: "Moldau, on the same broker", run: func(ctx context.Context, j job, _ string) (result, error) {
+		return o.trial(j.scratchBytes(), false, func(dir string, m *meter) error { return c.moldau(ctx, j, dir, m) })
+	}}
 	embedded := func(sync log.Sync, last bool) system {
 		return system{name: "Moldau, embedded, " + sync.String(), run: func(ctx context.Context, j job, _ string) (result, error) {
 			return o.trial(j.scratchBytes(), last, func(dir string, m *meter) error { return j.embedded(ctx, dir, sync, m) })
@@ -67,7 +65,7 @@ func compare(ctx context.Context, o options) (err error) {
 		var names []string
 		for trial := range o.trials {
 			last := trial == o.trials-1
-			for _, s := range []system{streams, embedded(log.SyncOS, last), embedded(log.SyncCommit, false)} {
+			for _, s := range []system{streams, embedded(log.SyncOS, last), embedded(log.SyncCommit, false), same} {
 				r, err := s.run(ctx, j, dir)
 				if err != nil {
 					return fmt.Errorf("%s: %s: %w", j.name, s.name, err)
@@ -124,9 +122,7 @@ func ratio(what string, ours, peer []result, figure func(result) float64, promis
 // kafkaStreams runs the job in Kafka Streams: a JVM of its own, warmed up with a quarter of the input under
 // another application id. Its start and warming up do not count, the broker's share does.
 func (c *cluster) kafkaStreams(ctx context.Context, j job, dir string) (result, error) {
-	c.runs++
-	id := fmt.Sprintf("streams-%d", c.runs)
-	out := id + "-" + output
+	id, out := c.newApplication()
 	if err := c.create(ctx, out, out+"-warm"); err != nil {
 		return result{}, err
 	}
@@ -151,4 +147,29 @@ func (c *cluster) kafkaStreams(ctx context.Context, j job, dir string) (result, 
 		return result{}, err
 	}
 	return end.since(start, j.in.units), c.deleteAll(ctx, id)
+}
+
+// moldau runs the job in ours on the broker.
+func (c *cluster) moldau(ctx context.Context, j job, dir string, m *meter) error {
+	id, out := c.newApplication()
+	if err := c.create(ctx, out); err != nil {
+		return err
+	}
+	broker, err := kafka.Open(ctx, kafka.Options{Seeds: []string{c.broker.Bootstrap()}, Logger: discard})
+	if err != nil {
+		return err
+	}
+	defer broker.Close()
+	app, err := j.app(broker, id, out, dir)
+	if err != nil {
+		return err
+	}
+	m.brokerPID = c.broker.PID()
+	if err := j.measure(ctx, app, m); err != nil {
+		return err
+	}
+	if err := j.check(func(add func(key, value []byte) error) error { return c.read(ctx, out, add) }); err != nil {
+		return err
+	}
+	return c.deleteAll(ctx, id)
 }

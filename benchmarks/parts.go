@@ -117,7 +117,7 @@ func appPart(ctx context.Context, dir string, keys int64) error {
 		return err
 	}
 	j := job{emit: stream.EachUpdate, build: countTopology}
-	app, err := j.app(lg, dir)
+	app, err := j.app(lg, "bench", output, dir)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/moldau-io/moldau/log"
 	"github.com/moldau-io/moldau/serde"
@@ -27,14 +28,18 @@ type job struct {
 	name, what, unit string
 	in               input
 	emit             stream.Emit
-	build            func() (*stream.Topology, error)
+	build            func(output string) (*stream.Topology, error)
 	// What kstreams' Bench calls it, "" if it is not run there, and the size of Kafka Streams' record cache,
 	// which is to it what emit is to us.
 	peer       string
 	cacheBytes int64
 }
 
-const output = "counts"
+const (
+	output         = "counts" // the topic, where there is but one run
+	threads        = 2
+	commitInterval = 100 * time.Millisecond // the default of ours and of Kafka Streams under exactly-once
+)
 
 func jobs(o options) []job {
 	words := job{
@@ -55,7 +60,7 @@ func jobs(o options) []job {
 // scratchBytes is more than what a run of the job writes.
 func (j job) scratchBytes() int64 { return j.in.units * 120 }
 
-func wordTopology() (*stream.Topology, error) {
+func wordTopology(output string) (*stream.Topology, error) {
 	b := stream.NewBuilder()
 	lines := stream.NewTopic("lines", serde.Bytes, serde.String)
 	words := stream.FlatMapValues(stream.From(b, lines), strings.FieldsSeq)
@@ -65,7 +70,7 @@ func wordTopology() (*stream.Topology, error) {
 	return b.Build()
 }
 
-func countTopology() (*stream.Topology, error) {
+func countTopology(output string) (*stream.Topology, error) {
 	b := stream.NewBuilder()
 	records := stream.NewTopic("records", serde.String, serde.Bytes)
 	stream.GroupByKey(stream.From(b, records)).
@@ -147,23 +152,23 @@ func (j job) embedded(ctx context.Context, dir string, sync log.Sync, m *meter) 
 	if err := load(ctx, lg, j.in); err != nil {
 		return err
 	}
-	app, err := j.app(lg, dir)
+	app, err := j.app(lg, "bench", output, dir)
 	if err != nil {
 		return err
 	}
-	if err := j.measure(ctx, app, app.WaitIdle, m); err != nil {
+	if err := j.measure(ctx, app, m); err != nil {
 		return err
 	}
 	return j.check(func(add func(key, value []byte) error) error { return readLog(ctx, lg, output, add) })
 }
 
-func (j job) app(broker stream.Broker, dir string) (*stream.App, error) {
-	topology, err := j.build()
+func (j job) app(broker stream.Broker, id, output, dir string) (*stream.App, error) {
+	topology, err := j.build(output)
 	if err != nil {
 		return nil, err
 	}
 	return stream.New(topology, stream.Config{
-		ApplicationID: "bench", Broker: broker, Emit: j.emit, Workers: 2, StateDir: filepath.Join(dir, "state"), Logger: discard,
+		ApplicationID: id, Broker: broker, Emit: j.emit, Workers: threads, CommitInterval: commitInterval, StateDir: filepath.Join(dir, "state"), Logger: discard,
 	})
 }
 
@@ -172,8 +177,8 @@ func (j job) check(read func(add func(key, value []byte) error) error) error {
 	return check(j.emit == stream.EachUpdate, j.in.counts(), read)
 }
 
-// measure runs the application until finished returns, and stops it: what was processed is then committed.
-func (j job) measure(ctx context.Context, app *stream.App, finished func(context.Context) error, m *meter) error {
+// measure runs the application until all of the input is processed and committed, and stops it.
+func (j job) measure(ctx context.Context, app *stream.App, m *meter) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ended := make(chan error, 1)
@@ -184,7 +189,7 @@ func (j job) measure(ctx context.Context, app *stream.App, finished func(context
 		ended <- app.Run(ctx)
 		cancel()
 	}()
-	finishedErr := finished(ctx)
+	idle := app.WaitIdle(ctx)
 	cancel()
 	if err := <-ended; err != nil {
 		return err
@@ -192,7 +197,7 @@ func (j job) measure(ctx context.Context, app *stream.App, finished func(context
 	if err := m.end(j.in.units); err != nil {
 		return err
 	}
-	return finishedErr
+	return idle
 }
 
 // load appends an input to its topic.
