@@ -167,6 +167,9 @@ func (ln *lane) append(l *Log, b *Block, c Compression) (base int64, sequence ui
 // batch that is there already is not appended again; its offset is returned as before. batch is changed: it
 // gets its place.
 func (l *Log) appendEncoded(p *Partition, batch []byte) (base int64, sequence uint64, err error) {
+	if p == l.offsetsPart {
+		return -1, 0, errOffsetsTopic
+	}
 	h, err := parseBatchHeader(batch)
 	if err != nil {
 		return -1, 0, err

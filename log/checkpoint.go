@@ -21,7 +21,7 @@ import (
 //
 //	+---------+-----------+-------+----------------------------------+--------------+
 //	| magic 8 | version 4 | clean | journal: sequence of the next    | fields below | CRC-32C 4 of all
-//	|         | (=1)      | 1     | frame 8, its file 8, position 8  |              | before it
+//	|         | (=3)      | 1     | frame 8, its file 8, position 8  |              | before it
 //	+---------+-----------+-------+----------------------------------+--------------+
 //
 // Fields are big-endian numbers, strings behind a four-byte size and lists behind a four-byte count, in the
@@ -30,7 +30,7 @@ import (
 
 const (
 	checkpointMagic   = 0x4d4f4c4443484b50 // "MOLDCHKP"
-	checkpointVersion = 2
+	checkpointVersion = 3
 	checkpointName    = "checkpoint"
 )
 
@@ -68,6 +68,7 @@ type segmentState struct {
 	base, size            int64
 	index, times, aborted int // entries
 	newest                timeEntry
+	abortSum              uint32 // CRC-32C of the .txnindex, which has none of its own
 }
 
 func (st *logState) encode() []byte {
@@ -124,6 +125,7 @@ func (p *partitionState) encode(b []byte) []byte {
 		b = appendInt32(b, int32(s.times))
 		b = appendInt32(b, int32(s.aborted))
 		b = appendTimes(b, []timeEntry{s.newest})
+		b = appendInt32(b, int32(s.abortSum))
 	}
 	b = appendInt32(b, int32(len(p.producers)))
 	for _, id := range slices.Sorted(maps.Keys(p.producers)) {
@@ -200,9 +202,9 @@ func parseState(b []byte) (*logState, error) {
 
 func parsePartitionState(r *fieldReader) partitionState {
 	p := partitionState{leaderEpoch: r.int32(), start: r.int64(), end: r.int64()}
-	for range r.count(40) {
+	for range r.count(44) {
 		p.segments = append(p.segments, segmentState{
-			r.int64(), r.int64(), int(r.int32()), int(r.int32()), int(r.int32()), timeEntry{r.int64(), uint32(r.int32())},
+			r.int64(), r.int64(), int(r.int32()), int(r.int32()), int(r.int32()), timeEntry{r.int64(), uint32(r.int32())}, uint32(r.int32()),
 		})
 	}
 	p.producers = make(map[int64]*producerState)
@@ -415,6 +417,7 @@ func (p *Partition) snapshot(snap *snapshot, nowMs int64) partitionState {
 		s.mu.Lock()
 		st.segments = append(st.segments, segmentState{
 			base: s.base, size: s.size.Load(), index: s.index.len(), times: s.times.len(), aborted: s.aborts.len(), newest: s.newest,
+			abortSum: s.abortSum,
 		})
 		s.mu.Unlock()
 	}

@@ -145,7 +145,8 @@ func readRecords(ctx context.Context, l *Log, tp TopicPartition, offset int64, i
 	defer r.Close()
 	var out []crashRecord
 	records := make([]Record, 16)
-	for r.Position() < p.bound(iso) {
+	// To the end, also where a transaction that will never end would be in the way: that is to be an error.
+	for r.Position() < p.bound(iso) || r.Position() < p.highWatermark.Load() && p.fault.Load() != nil {
 		n, err := r.Read(ctx, records)
 		if err != nil {
 			return out, err

@@ -353,9 +353,9 @@ type crashScale struct {
 func crashScaleOf(t *testing.T) crashScale {
 	switch v := os.Getenv("MOLDAU_CRASH"); v {
 	case "":
-		return crashScale{seeds: 1, steps: 30, every: 8, nested: 40, faults: 300}
+		return crashScale{seeds: 1, steps: 30, every: 8, nested: 40, faults: 1000}
 	case "ci":
-		return crashScale{seeds: 6, steps: 60, every: 3, nested: 40, faults: 3000}
+		return crashScale{seeds: 6, steps: 60, every: 3, nested: 40, faults: 6000}
 	case "full":
 		return crashScale{seeds: 1 << 20, steps: 80, every: 1, nested: 30, time: 20 * time.Minute, faults: 30000}
 	default:

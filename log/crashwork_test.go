@@ -125,7 +125,7 @@ func (w *crashWorker) other(waits bool, f func() error) error {
 func (w *crashWorker) createTopic() error {
 	name := fmt.Sprintf("w%d-%d", w.id, len(w.topics))
 	config := map[string]string{
-		"segment.bytes": fmt.Sprint(700 + w.rng.IntN(1500)), "index.interval.bytes": fmt.Sprint(100 + w.rng.IntN(300)), "max.message.bytes": "600",
+		"segment.bytes": fmt.Sprint(700 + w.rng.IntN(1500)), "index.interval.bytes": fmt.Sprint(100 + w.rng.IntN(300)), "max.message.bytes": "700",
 	}
 	err := w.do(crashStep{kind: stepTopic, topic: name}, func() (int64, bool, error) {
 		return -1, true, w.l.CreateTopics(context.Background(), []TopicSpec{{Name: name, Partitions: crashTopicPartitions, Config: config}})

@@ -47,7 +47,8 @@ type position struct {
 //
 // Fetch never waits: at the high watermark it returns no batches and a nil error. It returns
 // ErrOffsetOutOfRange outside of [log start, high watermark], and an error matching ErrCorrupt for a batch
-// whose CRC does not hold; offsets before that batch stay readable.
+// whose CRC does not hold; offsets before that batch stay readable. At a last stable offset that will never move,
+// since the partition is damaged, it returns that error too.
 func (p *Partition) Fetch(offset int64, maxBytes int, iso Isolation) (Batches, error) {
 	if err := p.life.enter(); err != nil {
 		return Batches{}, fmt.Errorf("fetch %s: %w", p.tp, err)
@@ -97,11 +98,12 @@ func (p *Partition) fetch(from position, bound int64, maxBytes int) (Batches, er
 	if maxBytes <= 0 {
 		maxBytes = defaultFetchBytes
 	}
-	for from.offset < bound {
-		if f := p.fault.Load(); f != nil && from.offset >= f.offset {
-			return none, f.err
-		}
-		b, err := p.fetchSegment(from, bound, maxBytes)
+	fault, limit := p.fault.Load(), bound
+	if fault != nil {
+		limit = min(limit, fault.offset) // what comes after may look well
+	}
+	for from.offset < limit {
+		b, err := p.fetchSegment(from, limit, maxBytes)
 		if err != nil || len(b.Buf) > 0 {
 			return b, err
 		}
@@ -112,6 +114,16 @@ func (p *Partition) fetch(from position, bound int64, maxBytes int) (Batches, er
 			return none, nil // what is visible is not all settled yet: a wake-up follows
 		}
 		from = position{s: segs[i], offset: max(from.offset, segs[i].base)}
+	}
+	if fault != nil {
+		if from.offset < bound {
+			return none, fault.err
+		}
+		// Nothing is appended any more. What an open transaction holds back will never be let go: whoever waits
+		// for it is told, or would wait for good.
+		if end := p.appended.Load(); bound < end && p.highWatermark.Load() == end {
+			return none, fault.err
+		}
 	}
 	return none, nil
 }

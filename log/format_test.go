@@ -149,8 +149,8 @@ func sampleState() *logState {
 				{segments: []segmentState{{}}, producers: map[int64]*producerState{}},
 			}},
 			{name: "orders", id: uuid.UUID{2}, partitions: []partitionState{
-				{leaderEpoch: 2, start: 3, end: 30, segments: []segmentState{{3, 700, 4, 2, 1, timeEntry{1700, 5}}, {20, 80, 0, 0, 0, noTime}}, producers: map[int64]*producerState{5: s, 6: open}},
-				{end: 9, segments: []segmentState{{0, 10, 0, 0, 0, noTime}}, producers: map[int64]*producerState{}, fault: &partitionFault{
+				{leaderEpoch: 2, start: 3, end: 30, segments: []segmentState{{3, 700, 4, 2, 1, timeEntry{1700, 5}, 0x80000001}, {20, 80, 0, 0, 0, noTime, 0}}, producers: map[int64]*producerState{5: s, 6: open}},
+				{end: 9, segments: []segmentState{{0, 10, 0, 0, 0, noTime, 0}}, producers: map[int64]*producerState{}, fault: &partitionFault{
 					offset: 4, err: &CorruptError{Path: "p", Offset: 1, Err: errors.New("bad")}, durable: true,
 				}},
 			}},

@@ -20,6 +20,9 @@ const (
 	offsetsPartition = 0
 )
 
+// errOffsetsTopic is for records of others: what is in that topic is read as commits when the log is opened.
+var errOffsetsTopic = fmt.Errorf("%w: %s takes only offset commits", ErrInvalidTopic, offsetsTopic)
+
 // maxOffsetMetadata is Kafka's offset.metadata.max.bytes.
 const maxOffsetMetadata = 4096
 

@@ -72,6 +72,9 @@ func (p *Producer) lane(tp TopicPartition) (*lane, txn.Identity, error) {
 		return ln, who, nil
 	}
 	part, err := p.l.partition(tp)
+	if err == nil && part == p.l.offsetsPart {
+		err = errOffsetsTopic
+	}
 	if err != nil {
 		return nil, who, err
 	}

@@ -84,9 +84,17 @@ type recovery struct {
 	sequence     uint64 // of the next frame
 	nextFile     uint64 // number of a journal file that never was
 	journalFiles []string
-	cutBytes     bool // something was cut that had been written as part of the log
-	frames       int  // replayed
+	passed       journalEnd // where the file before ended, if another one was to go on from there
+	cutBytes     bool       // something was cut that had been written as part of the log
+	frames       int        // replayed
 	nowMs        int64
+}
+
+// journalEnd is where a file of the journal has no frame any more, and why.
+type journalEnd struct {
+	path  string
+	at    int
+	cause error
 }
 
 func (r *recovery) run() error {
@@ -264,6 +272,7 @@ func (r *recovery) replayFile(path string, number uint64, b []byte, position int
 func (r *recovery) endFile(path string, number uint64, b []byte, at int, later []string, cause error) (ended bool, err error) {
 	torn := r.looksTorn(number, b[at:])
 	if !torn && len(later) > 0 {
+		r.passed = journalEnd{path, at, cause}
 		return false, nil // a file ends so when the next was begun; and if it was not, that one shows
 	}
 	synced, err := r.syncedUpTo(number, b[at:], later)
@@ -271,6 +280,10 @@ func (r *recovery) endFile(path string, number uint64, b []byte, at int, later [
 		return false, err
 	}
 	if synced >= r.sequence {
+		if fr, perr := parseFrame(b); at == 0 && perr == nil && fr.file == number && r.passed.path != "" {
+			// This file begins well: the frame that is missing was at the end of the one before.
+			path, at, cause = r.passed.path, r.passed.at, fmt.Errorf("%w; in the next file %w", r.passed.cause, cause)
+		}
 		return false, r.refuse(syncedFrameLost, path, int64(at), cause)
 	}
 	if torn {
@@ -329,7 +342,13 @@ func scanFrames(b []byte, number uint64, visit func(fr *frame)) {
 			continue
 		}
 		visit(fr)
-		b = b[len(fr.buf):]
+		n := len(fr.buf)
+		for i := range fr.sections {
+			if fr.checkData(i) != nil {
+				n = 1 // its length may be as wrong: what it would cover may be frames
+			}
+		}
+		b = b[n:]
 	}
 }
 
@@ -348,10 +367,13 @@ func (r *recovery) fenceBatch(fr *frame, i int, path string, at int, cause error
 	if f := p.fault.Load(); f != nil && f.offset <= s.baseOffset {
 		return nil
 	}
+	// It may be the marker of a transaction that is open by now. Its producer's next marker would end that one
+	// too, and show as committed what was aborted; so nothing is read from its first record on.
+	offset := p.producers.firstOpen(s.baseOffset, -1)
 	ce := &CorruptError{Path: path, Offset: position, Err: fmt.Errorf("%s: %w", decisions[syncedBatchDamaged].what, cause)}
-	p.fault.Store(&partitionFault{offset: s.baseOffset, err: ce, durable: true})
+	p.fault.Store(&partitionFault{offset: offset, err: ce, durable: true})
 	r.l.logger.Error("partition is damaged: nothing is read from this offset on, and nothing appended",
-		slog.String("partition", p.tp.String()), slog.Int64("offset", s.baseOffset), slog.Any("error", ce))
+		slog.String("partition", p.tp.String()), slog.Int64("offset", offset), slog.Any("error", ce))
 	return nil
 }
 

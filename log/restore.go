@@ -54,6 +54,7 @@ func (r *recovery) restorePartition(p *Partition, st *partitionState) error {
 		}
 		s.index.stored, s.times.stored, s.aborts.stored = ss.index, ss.times, ss.aborted
 		s.index.loaded, s.times.loaded, s.aborts.loaded = ss.index == 0, ss.times == 0, ss.aborted == 0
+		s.abortSum = ss.abortSum
 		s.newest, s.lastTime = ss.newest, ss.newest.timestamp // a checkpoint covers it all, so the last entry does
 		s.unindexed = p.settings.indexInterval + 1            // since when is not known: the next batch gets an entry
 		if ss.size == 0 {

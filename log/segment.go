@@ -3,6 +3,7 @@ package log
 import (
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -36,6 +37,9 @@ type segment struct {
 	index  sidecar[indexEntry]
 	times  sidecar[timeEntry]
 	aborts sidecar[AbortedTransaction]
+	// abortSum is over the bytes of all entries of aborts: the file has no sum, and a bit that is flipped there
+	// makes an aborted record a committed one.
+	abortSum uint32
 	// newest is what an entry of times for all of the segment says; lastTime is the last that there is. Only
 	// the holder of the partition's lock changes newest.
 	newest   timeEntry
@@ -170,6 +174,7 @@ func (s *segment) grow(h *batchHeader) {
 func (s *segment) addAbort(a AbortedTransaction) {
 	s.mu.Lock()
 	s.aborts.entries = append(s.aborts.entries, a)
+	s.abortSum = crc32.Update(s.abortSum, castagnoli, appendAborts(nil, []AbortedTransaction{a}))
 	s.mu.Unlock()
 }
 
@@ -271,6 +276,12 @@ func (s *segment) loadAborts(end int64) error {
 	}
 	path := s.path(abortSuffix)
 	b, err := readEntries(s.fs, path, s.aborts.stored*abortEntrySize)
+	if err == nil {
+		computed := crc32.Update(crc32.Checksum(b, castagnoli), castagnoli, appendAborts(nil, s.aborts.entries))
+		if computed != s.abortSum {
+			err = fmt.Errorf("CRC mismatch: computed %08x, and the checkpoint says %08x", computed, s.abortSum)
+		}
+	}
 	if err == nil {
 		var entries []AbortedTransaction
 		if entries, err = parseAborts(b, s.base, end); err == nil {
