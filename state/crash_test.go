@@ -406,6 +406,9 @@ func (w *crashWork) capture(fs vfs.FS, seed uint64) *crashWork {
 	return c
 }
 
+// errOracle is matched by what is said against a database that answers: it answers wrongly.
+var errOracle = errors.New("wrong")
+
 // find looks at the open database, and returns for each task the last batch that it may have, given what was
 // handed to it.
 func (w *crashWork) find(histories [][]batch) ([]int, error) {
@@ -417,10 +420,10 @@ func (w *crashWork) find(histories [][]batch) ([]int, error) {
 			if !ok {
 				p.Offset = noPosition
 			} else if p != (Position{TopicID: crashTopic, LeaderEpoch: 1, Offset: p.Offset, WallTime: p.WallTime}) {
-				return nil, fmt.Errorf("task %s: store %s: position %+v was never set", t.name, s.name, p)
+				return nil, fmt.Errorf("%w: task %s: store %s: position %+v was never set", errOracle, t.name, s.name, p)
 			}
 			if p.Offset > int64(len(s.log)) {
-				return nil, fmt.Errorf("task %s: store %s: position %d is ahead of the changelog, which ends at %d", t.name, s.name, p.Offset, len(s.log))
+				return nil, fmt.Errorf("%w: task %s: store %s: position %d is ahead of the changelog, which ends at %d", errOracle, t.name, s.name, p.Offset, len(s.log))
 			}
 			positions = append(positions, p.Offset)
 			rows, err := s.rows()
@@ -428,7 +431,7 @@ func (w *crashWork) find(histories [][]batch) ([]int, error) {
 				return nil, err
 			}
 			if want := contentAt(s.log[:max(p.Offset, 0)]); !maps.Equal(rows, want) {
-				return nil, fmt.Errorf("task %s: store %s at position %d has %v, want %v", t.name, s.name, p.Offset, rows, want)
+				return nil, fmt.Errorf("%w: task %s: store %s at position %d has %v, want %v", errOracle, t.name, s.name, p.Offset, rows, want)
 			}
 		}
 		for j, b := range histories[i] {
@@ -437,7 +440,7 @@ func (w *crashWork) find(histories [][]batch) ([]int, error) {
 			}
 		}
 		if candidates[i] == nil {
-			return nil, fmt.Errorf("task %s: positions %v are of no batch: %+v", t.name, positions, histories[i])
+			return nil, fmt.Errorf("%w: task %s: positions %v are of no batch: %+v", errOracle, t.name, positions, histories[i])
 		}
 	}
 	for _, a := range slices.Backward(candidates[0]) {
@@ -447,8 +450,8 @@ func (w *crashWork) find(histories [][]batch) ([]int, error) {
 			}
 		}
 	}
-	return nil, fmt.Errorf("a batch is there, and one that was written before it is not: batches %v of %+v, %v of %+v",
-		candidates[0], histories[0], candidates[1], histories[1])
+	return nil, fmt.Errorf("%w: a batch is there, and one that was written before it is not: batches %v of %+v, %v of %+v",
+		errOracle, candidates[0], histories[0], candidates[1], histories[1])
 }
 
 // inOrder reports whether nothing of which is there, up to batch i, was begun after something was written that is

@@ -14,8 +14,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,6 +77,9 @@ type DB struct {
 	failureOnce sync.Once
 	closeOnce   sync.Once
 	closeErr    error
+
+	batchMu   sync.Mutex // held from a batch's numbering to its writing
+	lastBatch uint64     // of Pebble; 0: it has none
 
 	mu      sync.Mutex
 	tasks   map[string]bool
@@ -136,9 +141,16 @@ func (db *DB) open() (err error) {
 	cache := pebble.NewCache(max(db.opts.CacheBytes, minPebbleBytes))
 	defer cache.Unref() // Pebble holds its own reference
 	if db.pebble, err = pebble.Open(db.dir, db.pebbleOptions(cache)); err != nil {
+		// Pebble does not call it corruption when a table that the manifest names is missing or cut short.
+		if errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), "object size mismatch") {
+			return corruptError(err)
+		}
 		return err
 	}
 	if err := db.checkVersion(); err != nil {
+		return err
+	}
+	if err := db.findMark(); err != nil {
 		return err
 	}
 	if err := db.loadCatalog(); err != nil {
@@ -171,7 +183,7 @@ func (db *DB) pebbleOptions(cache *pebble.Cache) *pebble.Options {
 		Cache:                       cache,
 		FormatMajorVersion:          pebble.FormatTableFormatV6,
 		Logger:                      logger,
-		EventListener:               &pebble.EventListener{BackgroundError: logger.backgroundError},
+		EventListener:               &pebble.EventListener{BackgroundError: logger.backgroundError, DataCorruption: logger.dataCorruption},
 		MemTableSize:                db.opts.memTableBytes,
 		MemTableStopWritesThreshold: maxMemTables,
 		MaxOpenFiles:                500,
@@ -209,9 +221,46 @@ func (db *DB) checkVersion() error {
 		return err
 	}
 	if used {
+		if err := db.findMark(); err != nil {
+			return err
+		}
+		if db.lastBatch > 0 {
+			return corruptError(errors.New("the manifest is damaged: the first batches are missing"))
+		}
 		return fmt.Errorf("%w: the directory holds a Pebble database that is not a Moldau state; choose another directory", ErrVersion)
 	}
-	return db.pebble.Set(versionKey(), []byte{layoutVersion}, pebble.NoSync)
+	b := db.pebble.NewBatch()
+	if err := b.Set(versionKey(), []byte{layoutVersion}, nil); err != nil {
+		return errors.Join(err, b.Close())
+	}
+	return db.apply(b)
+}
+
+// findMark finds out which batch was the last. A record of Pebble's manifest that cannot be read is taken for its
+// end by Pebble: the tables it speaks of are gone then, while what is in the WAL, which is newer, is not. Nobody
+// but the marks could tell.
+func (db *DB) findMark() error {
+	it, err := db.pebble.NewIter(&pebble.IterOptions{
+		LowerBound: append(appendID(nil, metaID), kindMark),
+		UpperBound: append(appendID(nil, metaID), kindMark+1),
+	})
+	if err != nil {
+		return err
+	}
+	var last uint64
+	for it.First(); it.Valid() && err == nil; it.Next() {
+		number, ok := parseMark(it.Key())
+		switch {
+		case !ok:
+			err = fmt.Errorf("%w: mark of a batch with a key of %d bytes", ErrCorrupt, len(it.Key()))
+		case last > 0:
+			err = corruptError(fmt.Errorf("the manifest is damaged: batch %d is there, and not all between it and batch %d are", number, last))
+		default:
+			last = number
+		}
+	}
+	db.lastBatch = last
+	return errors.Join(err, it.Error(), it.Close())
 }
 
 func (db *DB) loadCatalog() error {
@@ -279,7 +328,7 @@ func (db *DB) Err() error {
 // fail stops all writing, with the first error it is called with.
 func (db *DB) fail(err error) {
 	db.failureOnce.Do(func() {
-		db.failure = fmt.Errorf("state: %s: %w", db.dir, err)
+		db.failure = fmt.Errorf("state: %s: %w", db.dir, corrupt(err))
 		close(db.failed)
 		db.gate.shut()
 	})
@@ -309,7 +358,22 @@ func (db *DB) apply(b *pebble.Batch) error {
 
 func (db *DB) write(b *pebble.Batch) (err error) {
 	defer db.recovered(&err)
-	return db.pebble.Apply(b, pebble.NoSync)
+	db.batchMu.Lock()
+	defer db.batchMu.Unlock()
+	number := db.lastBatch + 1
+	if err := b.Set(markKey(number), nil, nil); err != nil {
+		return err
+	}
+	if db.lastBatch > 0 {
+		if err := b.Delete(markKey(db.lastBatch), nil); err != nil {
+			return err
+		}
+	}
+	if err := db.pebble.Apply(b, pebble.NoSync); err != nil {
+		return err
+	}
+	db.lastBatch = number
+	return nil
 }
 
 // closePatience is how long Close waits for a Pebble that has failed in a way of its own.

@@ -298,6 +298,24 @@ func (l pebbleLogger) backgroundError(err error) {
 	time.Sleep(backgroundPause)
 }
 
+// dataCorruption is Pebble's news of a table that is not what was written.
+func (l pebbleLogger) dataCorruption(info pebble.DataCorruptionInfo) {
+	l.fail(corrupt(fmt.Errorf("%s: %w", info.Path, info.Details)))
+}
+
+// corrupt has an error match ErrCorrupt if it is one by which Pebble says that bytes are not what was written, and
+// says what helps.
+func corrupt(err error) error {
+	if !pebble.IsCorruptionError(err) || errors.Is(err, ErrCorrupt) {
+		return err
+	}
+	return corruptError(err)
+}
+
+func corruptError(err error) error {
+	return fmt.Errorf("%w: %w; stop, and delete the directory: the stores will be restored from their changelogs", ErrCorrupt, err)
+}
+
 // fatalError keeps what can be matched by errors.Is.
 func fatalError(format string, args []any) error {
 	msg := fmt.Sprintf(format, args...)

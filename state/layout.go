@@ -27,7 +27,9 @@ import (
 //	| 0         | 'p' | id 4  |                     position: topic id 16, leader epoch 4, offset 8,
 //	+-----------+-----+-------+                               wall time 8 (ms)
 //	| 0         | 'v' |                             version of this layout: 1 byte
-//	+-----------+-----+
+//	+-----------+-----+-----------+
+//	| 0         | 'b' | number 8  |                 mark of the last batch: nothing
+//	+-----------+-----+-----------+
 //
 // Invariants:
 //  1. A position lies in the batch of the rows that made it true, or in a later one. Pebble comes back from a
@@ -35,6 +37,8 @@ import (
 //  2. A store with rows and no position is one whose restore, or first flush, did not get far. Its rows mean
 //     nothing: opening it discards them.
 //  3. Ids are never given to another store.
+//  4. Each batch sets its mark and deletes that of the batch before, so there is one mark. With batches missing
+//     in between there are two: the mark before them was not deleted.
 const layoutVersion = 1
 
 const (
@@ -44,6 +48,7 @@ const (
 	kindID   = 'c'
 	kindPos  = 'p'
 	kindVers = 'v'
+	kindMark = 'b'
 
 	timestampLen = 8
 	positionLen  = 16 + 4 + 8 + 8
@@ -72,6 +77,17 @@ func versionKey() []byte { return append(appendID(nil, metaID), kindVers) }
 
 func positionKey(id uint32) []byte {
 	return appendID(append(appendID(nil, metaID), kindPos), id)
+}
+
+func markKey(number uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(appendID(nil, metaID), kindMark), number)
+}
+
+func parseMark(key []byte) (number uint64, ok bool) {
+	if len(key) != idLen+1+8 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(key[idLen+1:]), true
 }
 
 // maxTaskName is the longest name whose length the catalog's key can say.

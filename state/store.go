@@ -148,7 +148,7 @@ func (s *storeBase) iterate() (*pebble.Iterator, error) {
 
 // fault says where an error happened.
 func (s *storeBase) fault(step string, err error) error {
-	return fmt.Errorf("state: store %s of task %s: %s: %w", s.name, s.task.name, step, err)
+	return fmt.Errorf("state: store %s of task %s: %s: %w", s.name, s.task.name, step, corrupt(err))
 }
 
 // unflushedBytes takes the dirty entries to be as large as the others.
