@@ -297,7 +297,13 @@ func FuzzDecompress(f *testing.F) {
 	theirs := kgo.DefaultDecompressor()
 	f.Fuzz(func(t *testing.T, codec int8, src []byte) {
 		c := 1 + Compression(uint8(codec)-1)%4
-		out, err := decompress(src, c)
+		var out []byte
+		var err error
+		// Codecs have buffers of up to a few MiB, and what is decompressed moves when it grows. What fails may do
+		// so as late as at the largest batch.
+		if n := allocatedBy(func() { out, err = decompress(src, c) }); n > 32<<20+4*uint64(len(out)) && (err == nil || n > 4*maxBatchBytes) {
+			t.Errorf("%v: %d bytes allocated for %d, decompressed %d", c, n, len(src), len(out))
+		}
 		if c == CompressionZstd {
 			size, exact, sizeErr := zstdSize(src)
 			if err == nil && (sizeErr != nil || len(out) > size || exact && len(out) != size) {

@@ -3,10 +3,13 @@ package log
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"maps"
+	"math"
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -77,7 +80,9 @@ func FuzzFrame(f *testing.F) {
 	f.Add(fr.buf[:frameHeaderSize])
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		fr, err := parseFrame(b)
+		var fr *frame
+		var err error
+		wantSmall(t, b, 8, func() { fr, err = parseFrame(b) })
 		if err != nil {
 			return
 		}
@@ -126,7 +131,9 @@ func FuzzMeta(f *testing.F) {
 		f.Add(appendMeta(nil, m))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		m, err := parseMeta(b)
+		var m metaEntry
+		var err error
+		wantSmall(t, b, 32, func() { m, err = parseMeta(b) })
 		if err != nil {
 			return
 		}
@@ -192,13 +199,17 @@ func FuzzCheckpoint(f *testing.F) {
 	b := sampleState().encode()
 	f.Add(b[:len(b)-4])
 	f.Fuzz(func(t *testing.T, b []byte) {
-		st, err := parseState(withSum(b))
+		var st *logState
+		var err error
+		wantSmall(t, b, 64, func() { st, err = parseState(withSum(b)) })
 		if err != nil {
 			return
 		}
-		again := st.encode()
-		if _, err := parseState(again); err != nil {
+		again := st.encode() // not b: what is there twice is there once then
+		if back, err := parseState(again); err != nil {
 			t.Fatalf("written again it is refused: %v", err)
+		} else if third := back.encode(); !bytes.Equal(third, again) {
+			t.Fatalf("%x comes back as %x", again, third)
 		}
 	})
 }
@@ -250,12 +261,81 @@ func TestIndexesReadBack(t *testing.T) {
 func FuzzIndexes(f *testing.F) {
 	f.Add(appendIndex(nil, []indexEntry{{3, 0}, {9, 4200}}), int64(10000))
 	f.Add(appendAborts(nil, []AbortedTransaction{{ProducerID: 7, FirstOffset: 2, LastOffset: 5, lastStable: 6}}), int64(6))
+	f.Add(appendTimes(nil, []timeEntry{{1700, 3}, {1800, 9}}), int64(10))
 	f.Fuzz(func(t *testing.T, b []byte, end int64) {
-		if entries, err := parseIndex(b, end); err == nil && !bytes.Equal(appendIndex(nil, entries), b) {
-			t.Fatalf("%x becomes %x", b, appendIndex(nil, entries))
-		}
-		if aborts, err := parseAborts(b, 0, end); err == nil && !bytes.Equal(appendAborts(nil, aborts), b) {
-			t.Fatalf("%x becomes %x", b, appendAborts(nil, aborts))
-		}
+		wantSmall(t, b, 8, func() {
+			if entries, err := parseIndex(b, end); err == nil && !bytes.Equal(appendIndex(nil, entries), b) {
+				t.Fatalf("%x becomes %x", b, appendIndex(nil, entries))
+			}
+		})
+		wantSmall(t, b, 8, func() {
+			if aborts, err := parseAborts(b, 0, end); err == nil && !bytes.Equal(appendAborts(nil, aborts), b) {
+				t.Fatalf("%x becomes %x", b, appendAborts(nil, aborts))
+			}
+		})
+		wantSmall(t, b, 8, func() {
+			entries, err := parseTimes(b, timeEntry{math.MaxInt64, uint32(end)})
+			if err != nil {
+				return
+			}
+			if !bytes.Equal(appendTimes(nil, entries), b) {
+				t.Fatalf("%x becomes %x", b, appendTimes(nil, entries))
+			}
+			for _, e := range entries { // any of them is found, and nothing that is not before what is asked for
+				if floor, ok := floorTime(entries, e.timestamp, int64(e.offset)+1); ok && (floor.timestamp >= e.timestamp || floor.offset >= e.offset) {
+					t.Fatalf("before %v there is %v", e, floor)
+				}
+				if floor, ok := floorTime(entries, e.timestamp+1, int64(e.offset)+1); e.timestamp < math.MaxInt64 && (!ok || floor != e) {
+					t.Fatalf("at %v there is %v", e, floor)
+				}
+			}
+		})
 	})
+}
+
+// FuzzOffsetCommit has records of __consumer_offsets that anybody may have written replayed.
+func FuzzOffsetCommit(f *testing.F) {
+	b := offsetsBlock("group", map[TopicPartition]CommittedOffset{{"orders", 1}: {Offset: 5, Metadata: "m"}}, time.UnixMilli(kafkaNow))
+	r := b.At(0)
+	f.Add(r.Key, r.Value)
+	f.Add(r.Key, []byte(nil))
+	f.Add([]byte{0, 1, 0, 0}, []byte{0, 3})
+	f.Fuzz(func(t *testing.T, key, value []byte) {
+		var g groupOffsets
+		wantSmall(t, append(slices.Clone(key), value...), 16, func() {
+			// An error is as good as an offset; what is asked for is that it is one of the two.
+			err := g.replayRecord(&Record{Key: key, Value: value})
+			if offsets := 0; err == nil && value != nil {
+				for _, of := range g.groups {
+					offsets += len(of)
+				}
+				if offsets != 1 {
+					t.Fatalf("there are %d offsets", offsets)
+				}
+			}
+		})
+	})
+}
+
+// wantSmall reports when f, which reads b, allocates more than a few bytes for each: a damaged number must not
+// ask for memory.
+func wantSmall(t *testing.T, b []byte, perByte int, f func()) {
+	t.Helper()
+	if err := allocatesLittle(b, perByte, f); err != nil {
+		t.Error(err)
+	}
+}
+
+func allocatesLittle(b []byte, perByte int, f func()) error {
+	if n := allocatedBy(f); n > 1<<18+uint64(perByte*len(b)) { // the runtime counts in steps, and other goroutines too
+		return fmt.Errorf("%d bytes allocated for %d", n, len(b))
+	}
+	return nil
+}
+
+func TestAllocatesLittleCanFail(t *testing.T) {
+	var kept []byte
+	if err := allocatesLittle(nil, 8, func() { kept = make([]byte, 1<<20) }); err == nil {
+		t.Errorf("%d bytes allocated for none are not noticed", len(kept))
+	}
 }

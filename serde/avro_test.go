@@ -93,8 +93,12 @@ func FuzzAvro(f *testing.F) {
 	f.Add(b)
 	f.Add([]byte{})
 	f.Add([]byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"))
+	f.Add([]byte("\x00\x00\xfe\xff\xff\xff\x0f\x00\x00")) // a list that says it has 2^31-1 strings
+	f.Add([]byte("\xfe\xff\xff\xff\x0f\x00\x00"))         // and an id of as many bytes
 	f.Fuzz(func(t *testing.T, b []byte) {
-		v, err := s.Decode(b)
+		var v order
+		var err error
+		serde.WantSmall(t, b, func() { v, err = s.Decode(b) })
 		if err != nil {
 			return
 		}
