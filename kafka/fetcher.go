@@ -208,15 +208,6 @@ func (f *fetcher) take() (log.Fetched, bool, error) {
 	return log.Fetched{}, false, f.err
 }
 
-func (f *fetcher) fail(err error) {
-	f.mu.Lock()
-	if f.err == nil {
-		f.err = err
-	}
-	f.mu.Unlock()
-	f.wake()
-}
-
 // findLeaders asks for the leaders of sources that have none, and starts the goroutine that asks each.
 func (f *fetcher) findLeaders() {
 	wait := backoff{logger: f.b.logger}
