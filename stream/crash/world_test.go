@@ -80,6 +80,7 @@ type world struct {
 	input  *log.Producer
 	sent   int // lines in the log
 	engine *engine.Engine
+	logger *slog.Logger // of the application
 	putOff func() error // what a planted fault has put off; nil: nothing
 }
 
@@ -98,7 +99,7 @@ var done = func() context.Context {
 }()
 
 func newWorld(s *setup, fs vfs.FS, seed uint64, p promised) *world {
-	return &world{setup: s, fs: fs, rng: rand.New(rand.NewPCG(seed, 1)), acks: newAcks(p)}
+	return &world{setup: s, fs: fs, rng: rand.New(rand.NewPCG(seed, 1)), acks: newAcks(p), logger: quiet}
 }
 
 // start opens log and application as they are on the files, and holds what the log has against what was
@@ -149,7 +150,7 @@ func (w *world) openEngine() error {
 		Parallel:      1,
 		MaxFetchBytes: 200,
 		Now:           w.now,
-		Logger:        quiet,
+		Logger:        w.logger,
 	})
 	if err != nil {
 		return err
