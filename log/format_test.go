@@ -326,11 +326,16 @@ func wantSmall(t *testing.T, b []byte, perByte int, f func()) {
 	}
 }
 
+// allocatesLittle runs f again if it seems to allocate much: other goroutines count too, and at the end of a
+// garbage collection what they had in hand.
 func allocatesLittle(b []byte, perByte int, f func()) error {
-	if n := allocatedBy(f); n > 1<<18+uint64(perByte*len(b)) { // the runtime counts in steps, and other goroutines too
-		return fmt.Errorf("%d bytes allocated for %d", n, len(b))
+	least := uint64(math.MaxUint64)
+	for range 5 {
+		if least = min(least, allocatedBy(f)); least <= 1<<16+uint64(perByte*len(b)) {
+			return nil
+		}
 	}
-	return nil
+	return fmt.Errorf("%d bytes allocated for %d", least, len(b))
 }
 
 func TestAllocatesLittleCanFail(t *testing.T) {

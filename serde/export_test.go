@@ -2,6 +2,7 @@ package serde
 
 import (
 	"fmt"
+	"math"
 	"runtime/metrics"
 	"testing"
 )
@@ -15,17 +16,21 @@ func WantSmall(t *testing.T, b []byte, f func()) {
 	}
 }
 
+// allocatesLittle runs f again if it seems to allocate much: other goroutines count too, and at the end of a
+// garbage collection what they had in hand.
 func allocatesLittle(b []byte, f func()) error {
 	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
-	metrics.Read(sample)
-	before := sample[0].Value.Uint64()
-	f()
-	metrics.Read(sample)
-	// The runtime counts in steps, and other goroutines too.
-	if n := sample[0].Value.Uint64() - before; n > 1<<18+256*uint64(len(b)) {
-		return fmt.Errorf("%d bytes allocated for %d", n, len(b))
+	least := uint64(math.MaxUint64)
+	for range 5 {
+		metrics.Read(sample)
+		before := sample[0].Value.Uint64()
+		f()
+		metrics.Read(sample)
+		if least = min(least, sample[0].Value.Uint64()-before); least <= 1<<16+256*uint64(len(b)) {
+			return nil
+		}
 	}
-	return nil
+	return fmt.Errorf("%d bytes allocated for %d", least, len(b))
 }
 
 func TestWantSmallCanFail(t *testing.T) {
