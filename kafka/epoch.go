@@ -190,25 +190,16 @@ func (e *epoch) commit(ctx context.Context, next map[log.TopicPartition]log.Comm
 
 // flush waits until all records are acknowledged.
 func (e *epoch) flush(ctx context.Context) error {
+	acknowledged := e.m.b.sayWaiting("acknowledgement of the records of group " + e.m.spec.Group)
+	defer acknowledged()
 	timeout := e.m.b.txnTimeout
 	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	for {
-		said, quiet := context.WithTimeout(bounded, sayEvery)
-		err := e.client.Flush(said)
-		quiet()
-		switch {
-		case err == nil:
-			return nil
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case bounded.Err() != nil:
-			return fmt.Errorf("the cluster has not acknowledged all records within %v", timeout)
-		case said.Err() == nil:
-			return mapped(err)
-		}
-		e.m.b.logger.Warn("waiting for the cluster", "for", "acknowledgement of records", "group", e.m.spec.Group)
+	err := e.client.Flush(bounded)
+	if err != nil && ctx.Err() == nil && bounded.Err() != nil {
+		return fmt.Errorf("the cluster has not acknowledged all records within %v", timeout)
 	}
+	return err
 }
 
 // giveUp aborts the epoch because of cause.
@@ -284,11 +275,9 @@ func (e *epoch) abort(ctx context.Context, cause error) error {
 // asked here.
 func (e *epoch) endTransaction(ctx context.Context) (log.Outcome, error) {
 	id, producerEpoch, idErr := e.client.ProducerID(ctx)
-	slow := time.AfterFunc(sayEvery, func() {
-		e.m.b.logger.Warn("waiting for the cluster", "for", "the outcome of a commit", "group", e.m.spec.Group)
-	})
+	known := e.m.b.sayWaiting("the outcome of a commit of group " + e.m.spec.Group)
 	err := e.client.EndTransaction(ctx, kgo.TryCommit)
-	slow.Stop()
+	known()
 	if err == nil {
 		return log.OutcomeCommitted, nil
 	}
@@ -343,11 +332,14 @@ func (e *epoch) askOutcome(ctx context.Context, id int64, producerEpoch int16) e
 // awaitMarkers waits until the coordinator has written all markers: from then on readers see the transaction's
 // outcome, and the next one may begin. The outcome is known already, so trouble ends the wait.
 func (e *epoch) awaitMarkers(ctx context.Context) {
+	if !e.m.producer.tells() {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, e.m.b.txnTimeout)
 	defer cancel()
 	wait := backoff{logger: e.m.b.logger, least: time.Millisecond}
 	for {
-		state, err := e.state(ctx)
+		state, err := transactionState(ctx, e.client, e.m.spec.Group)
 		if err == nil && state != "PrepareCommit" && state != "PrepareAbort" || err != nil && !passing(err) {
 			return
 		}
@@ -357,11 +349,11 @@ func (e *epoch) awaitMarkers(ctx context.Context) {
 	}
 }
 
-// state asks the coordinator for the transaction's state.
-func (e *epoch) state(ctx context.Context) (string, error) {
+// transactionState asks a transaction's coordinator for its state.
+func transactionState(ctx context.Context, client *kgo.Client, id string) (string, error) {
 	req := kmsg.NewPtrDescribeTransactionsRequest()
-	req.TransactionalIDs = []string{e.m.spec.Group}
-	resp, err := req.RequestWith(ctx, e.client)
+	req.TransactionalIDs = []string{id}
+	resp, err := req.RequestWith(ctx, client)
 	if err != nil {
 		return "", err
 	}

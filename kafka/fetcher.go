@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -35,6 +36,7 @@ const (
 type fetcher struct {
 	b        *Broker
 	client   *kgo.Client
+	admin    *kadm.Client // of client
 	iso      log.Isolation
 	maxBytes int
 	wake     func() // there is something to take, or an error; it must not block
@@ -79,7 +81,7 @@ func (b *Broker) newFetcher(iso log.Isolation, maxBytes int, wake func()) (*fetc
 		maxBytes = defaultFetchBytes
 	}
 	f := &fetcher{
-		b: b, client: client, iso: iso, maxBytes: maxBytes, wake: wake,
+		b: b, client: client, admin: kadm.NewClient(client), iso: iso, maxBytes: maxBytes, wake: wake,
 		sources: map[log.TopicPartition]*source{}, paused: map[log.TopicPartition]bool{}, asking: map[int32]context.CancelFunc{},
 	}
 	f.changed.L = &f.mu
@@ -254,7 +256,7 @@ func (f *fetcher) resolve(lost []log.TopicPartition) error {
 			names = append(names, tp.Topic)
 		}
 	}
-	details, err := f.b.describe(f.ctx, names)
+	details, err := f.b.describeBy(f.ctx, f.admin, names)
 	if err != nil {
 		return err
 	}

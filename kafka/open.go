@@ -42,8 +42,10 @@ const (
 	requestTimeout = 2 * time.Minute
 	// batchOverhead is what a record batch is larger than its records (batch.go of package log draws it).
 	batchOverhead = 61
-	// largestBatch keeps a cluster that allows huge batches from having them of small records.
-	largestBatch = 16 << 20
+	// largestBatch keeps a cluster that allows huge batches from having them of small records. kgo makes none that
+	// are smaller than smallestBatch.
+	largestBatch  = 16 << 20
+	smallestBatch = 512
 
 	defaultMessageBytes = 1<<20 + 12 // Kafka's message.max.bytes
 )
@@ -61,8 +63,9 @@ type Broker struct {
 	// producer's epoch grows with each.
 	txnV2 bool
 
-	ids  sync.Map // topic name -> [16]byte
-	ends sync.Map // log.TopicPartition -> *atomic.Int64: see seen
+	ids     sync.Map // topic name -> [16]byte
+	batches sync.Map // topic name -> int32, the largest batch it takes, where that is known
+	ends    sync.Map // log.TopicPartition -> *atomic.Int64: see seen
 
 	mu      sync.Mutex
 	closed  bool

@@ -2,11 +2,13 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
@@ -34,6 +36,8 @@ type producer struct {
 	mu     sync.Mutex
 	client *kgo.Client // nil: to be made
 	closed bool
+	// silent: the cluster does not tell the states of transactions: it is older than Kafka 3.0.
+	silent bool
 }
 
 // newProducer makes a producer. Under ExactlyOnce whoever had its transactional id is fenced when it returns,
@@ -48,7 +52,12 @@ func (p *producer) exactlyOnce() bool { return p.spec.Guarantee == log.ExactlyOn
 func (p *producer) open(ctx context.Context) error {
 	opts := []kgo.Opt{
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchMaxBytes(p.b.maxBatchBytes),
+		kgo.ProducerBatchMaxBytesFn(func(topic string) int32 {
+			if n, ok := p.b.batches.Load(topic); ok {
+				return n.(int32)
+			}
+			return p.b.maxBatchBytes
+		}),
 		kgo.ProducerLinger(linger),
 		kgo.MaxBufferedRecords(bufferedRecords),
 		kgo.MaxBufferedBytes(bufferedBytes),
@@ -74,13 +83,19 @@ func (p *producer) open(ctx context.Context) error {
 			return fmt.Errorf("take over transactional id %s: %w", p.spec.Group, mapped(err))
 		}
 	}
+	silent := false
+	if p.exactlyOnce() {
+		_, err := transactionState(ctx, client, p.spec.Group)
+		var ke *kerr.Error
+		silent = err != nil && !errors.As(err, &ke)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		client.Close()
 		return log.ErrClosed
 	}
-	p.client = client
+	p.client, p.silent = client, silent
 	return nil
 }
 
@@ -125,6 +140,13 @@ func (p *producer) begin(ctx context.Context) error {
 		}
 		p.discard()
 	}
+}
+
+// tells reports whether the cluster tells the states of transactions.
+func (p *producer) tells() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.silent
 }
 
 func (p *producer) get() *kgo.Client {

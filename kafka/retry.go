@@ -54,3 +54,22 @@ func (b *backoff) elapsed() time.Duration {
 	}
 	return time.Since(b.began)
 }
+
+// sayWaiting says now and then what is waited for, until done is called.
+func (b *Broker) sayWaiting(what string) (done func()) {
+	end := make(chan struct{})
+	go func() {
+		began := time.Now()
+		ticker := time.NewTicker(sayEvery)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				b.logger.Warn("waiting for the cluster", "for", what, "since", time.Since(began).Round(time.Second))
+			case <-end:
+				return
+			}
+		}
+	}()
+	return func() { close(end) }
+}

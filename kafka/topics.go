@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,7 +24,7 @@ func (b *Broker) Topics(ctx context.Context, names []string) ([]log.TopicInfo, e
 	}
 	details, err := b.describe(ctx, names)
 	if err != nil {
-		return nil, fmt.Errorf("kafka: describe topics: %w", err)
+		return nil, fmt.Errorf("kafka: describe topics: %w", mapped(err))
 	}
 	infos := make([]log.TopicInfo, len(names))
 	var known []string
@@ -53,6 +54,11 @@ func (b *Broker) Topics(ctx context.Context, names []string) ([]log.TopicInfo, e
 // describe asks for the topics' metadata, and remembers their ids. Names that no topic can have are not asked
 // for.
 func (b *Broker) describe(ctx context.Context, names []string) (kadm.TopicDetails, error) {
+	return b.describeBy(ctx, b.admin, names)
+}
+
+// describeBy is describe, asked by a client that learns from the answer where the brokers are.
+func (b *Broker) describeBy(ctx context.Context, admin *kadm.Client, names []string) (kadm.TopicDetails, error) {
 	var valid []string
 	for _, name := range names {
 		if log.ValidateTopic(name) == nil && !slices.Contains(valid, name) {
@@ -61,7 +67,7 @@ func (b *Broker) describe(ctx context.Context, names []string) (kadm.TopicDetail
 	}
 	details := kadm.TopicDetails{}
 	if len(valid) > 0 {
-		meta, err := b.admin.Metadata(ctx, valid...)
+		meta, err := admin.Metadata(ctx, valid...)
 		if err != nil {
 			return nil, err
 		}
@@ -106,8 +112,12 @@ func (b *Broker) settings(ctx context.Context, names []string) (map[string]map[s
 	for _, c := range configs {
 		out[c.Name] = map[string]string{}
 		for _, entry := range c.Configs {
-			if entry.Value != nil {
-				out[c.Name][entry.Key] = *entry.Value
+			if entry.Value == nil {
+				continue
+			}
+			out[c.Name][entry.Key] = *entry.Value
+			if n, err := strconv.ParseInt(*entry.Value, 10, 64); err == nil && entry.Key == "max.message.bytes" {
+				b.batches.Store(c.Name, int32(max(smallestBatch, min(n, largestBatch))))
 			}
 		}
 	}
