@@ -7,9 +7,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 
 	"github.com/moldau-io/moldau/benchmarks/peers"
 	"github.com/moldau-io/moldau/kafka"
@@ -28,6 +29,10 @@ type system struct {
 func compare(ctx context.Context, o options) (err error) {
 	if _, err := processCPU(os.Getpid()); err != nil {
 		return fmt.Errorf("no peers here: the CPU time of other processes is not known: %w", err)
+	}
+	js := slices.DeleteFunc(jobs(o), func(j job) bool { return j.peer == "" })
+	if js, err = named(o, js, func(j job) string { return j.name }); err != nil {
+		return err
 	}
 	dir, err := os.MkdirTemp(o.dir, "moldau-bench-")
 	if err != nil {
@@ -54,10 +59,7 @@ func compare(ctx context.Context, o options) (err error) {
 			return o.trial(j.scratchBytes(), last, func(dir string, m *meter) error { return j.embedded(ctx, dir, sync, m) })
 		}}
 	}
-	for _, j := range jobs(o) {
-		if j.peer == "" || !strings.Contains(j.name, o.only) {
-			continue
-		}
+	for _, j := range js {
 		if err := c.load(ctx, j.in); err != nil {
 			return fmt.Errorf("%s: %w", j.name, err)
 		}
@@ -76,7 +78,7 @@ func compare(ctx context.Context, o options) (err error) {
 				results[s.name] = append(results[s.name], r)
 			}
 		}
-		printComparison(j, names, results)
+		printComparison(o.out, j, names, results)
 		if err := c.deleteAll(ctx, j.in.topic); err != nil {
 			return err
 		}
@@ -84,28 +86,28 @@ func compare(ctx context.Context, o options) (err error) {
 	return nil
 }
 
-func printComparison(j job, names []string, results map[string][]result) {
-	fmt.Printf("%s: %s\n", j.name, j.what)
-	fmt.Printf("%d %ss, exactly once, %d partitions, %d threads, commits every %v; load %s\n\n", j.in.units, j.unit, partitions, threads, commitInterval, loadAverage())
-	fmt.Printf("    %-30s %26s %14s %14s %9s %9s %7s\n", "", j.unit+"s per CPU-second", "of the app", "per second", "app CPU", "broker", "others")
+func printComparison(w io.Writer, j job, names []string, results map[string][]result) {
+	fmt.Fprintf(w, "%s: %s\n", j.name, j.what)
+	fmt.Fprintf(w, "%d %ss, exactly once, %d partitions, %d threads, commits every %v; load %s\n\n", j.in.units, j.unit, partitions, threads, commitInterval, loadAverage())
+	fmt.Fprintf(w, "    %-30s %26s %14s %14s %9s %9s %7s\n", "", j.unit+"s per CPU-second", "of the app", "per second", "app CPU", "broker", "others")
 	for _, name := range names {
 		rs := results[name]
 		figure := func(f func(result) float64) float64 { return over(rs, f).mid }
-		fmt.Printf("    %-30s %26s %14s %14s %7.2f s %7.2f s %7.2f\n", name, over(rs, result.perCPUSecond),
+		fmt.Fprintf(w, "    %-30s %26s %14s %14s %7.2f s %7.2f s %7.2f\n", name, over(rs, result.perCPUSecond),
 			human(figure(result.perAppSecond)), human(figure(result.perSecond)),
 			figure(func(r result) float64 { return r.app.Seconds() }),
 			figure(func(r result) float64 { return r.broker.Seconds() }),
 			figure(func(r result) float64 { return r.others }))
 	}
-	fmt.Println()
+	fmt.Fprintln(w)
 	for _, name := range names[1:] {
 		r := ratio("CPU of all", results[name], results[names[0]], result.perCPUSecond, 4)
 		if results[name][0].broker > 0 {
 			r = ratio("CPU of the application", results[name], results[names[0]], result.perAppSecond, 2)
 		}
-		fmt.Printf("    %-30s %s\n", name, r)
+		fmt.Fprintf(w, "    %-30s %s\n", name, r)
 	}
-	fmt.Println()
+	fmt.Fprintln(w)
 }
 
 // ratio says how many times what the peer does ours does, by the medians, and by our worst trial and its best,

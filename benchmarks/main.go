@@ -22,11 +22,13 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 )
 
-// options are the flags.
+// options are the flags, and where the report goes.
 type options struct {
+	out     io.Writer
 	only    string
 	size    float64
 	trials  int
@@ -52,19 +54,19 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%s %s/%s, %d CPUs, load %s, %d trials each: median [lowest highest]\n\n",
+	fmt.Fprintf(o.out, "%s %s/%s, %d CPUs, load %s, %d trials each: median [lowest highest]\n\n",
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), loadAverage(), o.trials)
 	switch {
 	case o.peer != "":
 		return compare(ctx, o)
-	case o.only != "" && strings.HasPrefix("recovery", o.only):
+	case o.only == "recovery":
 		return recovery(ctx, o)
 	}
 	return alone(ctx, o)
 }
 
 func parse(args []string, w io.Writer) (options, error) {
-	var o options
+	o := options{out: os.Stdout}
 	f := flag.NewFlagSet("benchmarks", flag.ContinueOnError)
 	f.SetOutput(w)
 	f.StringVar(&o.only, "only", "", "run the workloads whose names contain this; recovery runs only when it is named")
@@ -94,11 +96,12 @@ func (o options) sized(n int64) int64 { return max(1000, int64(float64(n)*o.size
 
 // alone runs ours by itself.
 func alone(ctx context.Context, o options) error {
-	fmt.Printf("%-24s %26s %14s %12s %10s %8s\n", "workload", "per CPU-second", "per second", "allocs/unit", "B/unit", "others")
-	for _, w := range workloads(o) {
-		if !strings.Contains(w.name, o.only) {
-			continue
-		}
+	ws, err := named(o, workloads(o), func(w workload) string { return w.name })
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(o.out, "%-24s %26s %14s %12s %10s %8s\n", "workload", "per CPU-second", "per second", "allocs/unit", "B/unit", "others")
+	for _, w := range ws {
 		var rs []result
 		for i := range o.trials {
 			r, err := o.trial(w.scratchBytes, i == o.trials-1, func(dir string, m *meter) error { return w.run(ctx, dir, m) })
@@ -111,10 +114,23 @@ func alone(ctx context.Context, o options) error {
 		allocs := over(rs, func(r result) float64 { return float64(r.mallocs) / float64(r.units) })
 		bytes := over(rs, func(r result) float64 { return float64(r.bytes) / float64(r.units) })
 		others := over(rs, func(r result) float64 { return r.others })
-		fmt.Printf("%-24s %26s %14s %12.3f %10.1f %8.2f\n", w.name, over(rs, result.perCPUSecond), human(over(rs, result.perSecond).mid), allocs.mid, bytes.mid, others.mid)
-		fmt.Printf("    %s; one unit is a %s; the last: %d units in %.2f s, %.2f CPU-s\n", w.what, w.unit, last.units, last.wall.Seconds(), last.app.Seconds())
+		fmt.Fprintf(o.out, "%-24s %26s %14s %12.3f %10.1f %8.2f\n", w.name, over(rs, result.perCPUSecond), human(over(rs, result.perSecond).mid), allocs.mid, bytes.mid, others.mid)
+		fmt.Fprintf(o.out, "    %s; one unit is a %s; the last: %d units in %.2f s, %.2f CPU-s\n", w.what, w.unit, last.units, last.wall.Seconds(), last.app.Seconds())
 	}
 	return nil
+}
+
+// named are those whose names -only takes; none is an error.
+func named[T any](o options, all []T, name func(T) string) ([]T, error) {
+	var names []string
+	some := slices.DeleteFunc(slices.Clone(all), func(t T) bool {
+		names = append(names, name(t))
+		return !strings.Contains(name(t), o.only)
+	})
+	if len(some) == 0 {
+		return nil, fmt.Errorf("-only %s: there are %q, and recovery by itself", o.only, names)
+	}
+	return some, nil
 }
 
 // trial runs what runs in this process, in a directory that it removes.

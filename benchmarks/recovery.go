@@ -104,8 +104,8 @@ func recoverLog(ctx context.Context, o options, dir string) error {
 		crashed, records = append(crashed, took), n
 	}
 	size := fmt.Sprintf("a log of %.1f GB", float64(o.sized(recoveryBytes))/1e9)
-	printTimes(size+" opens after a clean stop", clean, time.Second)
-	printTimes(size+" opens after kill -9 while it is appended to", crashed, 10*time.Second)
+	printTimes(o.out, size+" opens after a clean stop", clean, time.Second)
+	printTimes(o.out, size+" opens after kill -9 while it is appended to", crashed, 10*time.Second)
 	return nil
 }
 
@@ -157,13 +157,13 @@ func recoverApp(ctx context.Context, o options, dir string) error {
 			}
 		}
 	}
-	printTimes("an application with "+keys+" keys runs again after kill -9", kept, 3*time.Second)
-	printTimes("the same, its state deleted and restored from the changelog", restored, 0)
+	printTimes(o.out, "an application with "+keys+" keys runs again after kill -9", kept, 3*time.Second)
+	printTimes(o.out, "the same, its state deleted and restored from the changelog", restored, 0)
 	return nil
 }
 
-func printTimes(what string, ds []time.Duration, bound time.Duration) {
-	fmt.Printf("%-66s %s\n", what, times(ds, bound))
+func printTimes(w io.Writer, what string, ds []time.Duration, bound time.Duration) {
+	fmt.Fprintf(w, "%-66s %s\n", what, times(ds, bound))
 }
 
 // times gives median, lowest and highest, and whether the highest is below a bound that is not 0.
