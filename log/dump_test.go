@@ -188,9 +188,7 @@ func segmentFiles(t *testing.T, dir string, suffixes ...string) (paths []string)
 }
 
 func TestKafkaDumpsOurSegments(t *testing.T) {
-	if err := peers.Available(); err != nil {
-		t.Skip(err)
-	}
+	needPeers(t)
 	topics := writeForDump(t)
 	var indexes, files []string
 	for name, topic := range topics {

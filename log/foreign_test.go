@@ -31,6 +31,21 @@ const (
 	sentOpen  = 10   // the last one's, which is left open
 )
 
+// needPeers skips a test where Kafka cannot run, and where it would take minutes for nothing: the bytes are the same
+// under the race detector.
+func needPeers(t *testing.T) {
+	t.Helper()
+	if testing.Short() || raceEnabled() {
+		t.Skip("compares files with Kafka's, which takes a while")
+	}
+	if err := peers.Available(); err != nil {
+		if os.Getenv("MOLDAU_PEERS") == "require" {
+			t.Fatalf("MOLDAU_PEERS=require: %v", err)
+		}
+		t.Skip(err)
+	}
+}
+
 // sentTopics are the topics of Send.java.
 func sentTopics() []string {
 	topics := []string{"plain-none", "append-time-none"}
@@ -62,10 +77,10 @@ const (
 	sentIndexInterval = 1000
 )
 
-// createSent creates the topics at the broker.
-func createSent(ctx context.Context, cl *kgo.Client) error {
+// createAtKafka creates topics of one partition at the broker.
+func createAtKafka(ctx context.Context, cl *kgo.Client, topics []string) error {
 	req := kmsg.NewPtrCreateTopicsRequest()
-	for _, topic := range sentTopics() {
+	for _, topic := range topics {
 		rt := kmsg.NewCreateTopicsRequestTopic()
 		rt.Topic, rt.NumPartitions, rt.ReplicationFactor = topic, 1, 1
 		config := map[string]string{
@@ -114,14 +129,14 @@ type asked struct {
 	timestamp int64
 }
 
-// askTimes has the broker answer for all topics; what it does not find is absent.
-func askTimes(ctx context.Context, cl *kgo.Client) (map[asked]TimestampOffset, error) {
+// askTimes has the broker answer for each topic and time; what it does not find is absent.
+func askTimes(ctx context.Context, cl *kgo.Client, topics []string, times []int64) (map[asked]TimestampOffset, error) {
 	answers := make(map[asked]TimestampOffset)
 	for iso, level := range map[Isolation]int8{ReadUncommitted: 0, ReadCommitted: 1} {
-		for _, ts := range askedTimes() {
+		for _, ts := range times {
 			req := kmsg.NewPtrListOffsetsRequest()
 			req.ReplicaID, req.IsolationLevel = -1, level
-			for _, topic := range sentTopics() {
+			for _, topic := range topics {
 				rt, rp := kmsg.NewListOffsetsRequestTopic(), kmsg.NewListOffsetsRequestTopicPartition()
 				rp.Timestamp = ts
 				rt.Topic, rt.Partitions = topic, append(rt.Partitions, rp)
@@ -160,7 +175,7 @@ func sentByKafka(t *testing.T) (dir string, answers map[asked]TimestampOffset) {
 		t.Fatal(err)
 	}
 	defer cl.Close()
-	if err := createSent(ctx, cl); err != nil {
+	if err := createAtKafka(ctx, cl, sentTopics()); err != nil {
 		t.Fatal(err)
 	}
 	const class = "kafka.Send"
@@ -173,7 +188,7 @@ func sentByKafka(t *testing.T) (dir string, answers map[asked]TimestampOffset) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if answers, err = askTimes(ctx, cl); err != nil {
+	if answers, err = askTimes(ctx, cl, sentTopics(), askedTimes()); err != nil {
 		t.Fatal(err)
 	}
 	if err := k.Stop(); err != nil {
@@ -258,6 +273,7 @@ func encodedAgain(h *batchHeader, batch []byte) ([]byte, error) {
 // A broker's segments, byte for byte and record for record; and the same batches, appended here, make the same
 // files and give the same answers.
 func TestSegmentsOfKafka(t *testing.T) {
+	needPeers(t)
 	dir, answers := sentByKafka(t)
 	clock := new(handClock)
 	ours := filepath.Join(t.TempDir(), "ours")
@@ -271,7 +287,7 @@ func TestSegmentsOfKafka(t *testing.T) {
 		theirs := readSegments(t, filepath.Join(dir, topic+"-0"))
 		checkStored(t, topic, theirs)
 		p := copySegments(t, l, clock, topic, theirs)
-		checkAnswers(t, topic, p, answers)
+		checkAnswers(t, topic, p, askedTimes(), answers)
 		checkCommitted(t, l, topic)
 		checkSnapshot(t, filepath.Join(dir, topic+"-0"), p)
 		dirs[topic] = p.dir
@@ -389,11 +405,11 @@ func copySegments(t *testing.T, l *Log, clock *handClock, topic string, stored [
 }
 
 // checkAnswers asks ours what the broker was asked.
-func checkAnswers(t *testing.T, topic string, p *Partition, answers map[asked]TimestampOffset) {
+func checkAnswers(t *testing.T, topic string, p *Partition, times []int64, answers map[asked]TimestampOffset) {
 	t.Helper()
 	found := 0
 	for _, iso := range []Isolation{ReadUncommitted, ReadCommitted} {
-		for _, ts := range askedTimes() {
+		for _, ts := range times {
 			want, wantFound := answers[asked{topic, iso, ts}]
 			got, ok, err := p.OffsetForTime(ts, iso)
 			if err != nil {
@@ -410,7 +426,7 @@ func checkAnswers(t *testing.T, topic string, p *Partition, answers map[asked]Ti
 			}
 		}
 	}
-	if found < 50 {
+	if found < 30 {
 		t.Errorf("%s: only %d answers", topic, found)
 	}
 }
