@@ -108,7 +108,7 @@ func fuzzSerde[T any](f *testing.F, s Serde[T], seeds ...string) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var v T
 		var err error
-		WantSmall(t, b, func() { v, err = s.Decode(b) })
+		WantSmall(t, b, 1<<16, func() { v, err = s.Decode(b) })
 		if err != nil {
 			return
 		}
