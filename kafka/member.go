@@ -266,6 +266,7 @@ func (m *member) End(tp log.TopicPartition) (end int64, known bool) {
 	return max(end, m.b.seenEnd(tp)), known
 }
 
+// Committed waits for undecided offsets for as long as ctx lets it.
 func (m *member) Committed(ctx context.Context, tps []log.TopicPartition) (map[log.TopicPartition]log.CommittedOffset, error) {
 	wait := backoff{logger: m.b.logger}
 	for {
@@ -274,9 +275,11 @@ func (m *member) Committed(ctx context.Context, tps []log.TopicPartition) (map[l
 			return out, nil
 		}
 		if errors.Is(err, kerr.UnstableOffsetCommit) || passing(err) && wait.elapsed() < requestTimeout {
-			if wait.wait(ctx, nil, "undecided offsets of group "+m.spec.Group, err) == nil {
+			done := wait.wait(ctx, nil, "the committed offsets of group "+m.spec.Group, err)
+			if done == nil {
 				continue
 			}
+			err = fmt.Errorf("%w: %w", done, err)
 		}
 		return nil, fmt.Errorf("group %s: read committed offsets: %w", m.spec.Group, mapped(err))
 	}

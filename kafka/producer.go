@@ -101,18 +101,10 @@ func (p *producer) open(ctx context.Context) error {
 
 // initialize gets a producer id and a new epoch of it.
 func (p *producer) initialize(ctx context.Context, client *kgo.Client) error {
-	for wait := (backoff{logger: p.b.logger}); ; {
+	return p.b.retry(ctx, "transactional id "+p.spec.Group, func() error {
 		_, _, err := client.ProducerID(ctx)
-		if err == nil {
-			return nil
-		}
-		if !passing(err) || wait.elapsed() > requestTimeout {
-			return err
-		}
-		if wait.wait(ctx, nil, "transactional id "+p.spec.Group, err) != nil {
-			return err
-		}
-	}
+		return err
+	})
 }
 
 // begin begins a transaction, if there are any.

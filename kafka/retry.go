@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 )
@@ -53,6 +54,20 @@ func (b *backoff) elapsed() time.Duration {
 		return 0
 	}
 	return time.Since(b.began)
+}
+
+// retry calls f, a request, until it succeeds, as long as the cluster may come back or says that it will, for
+// requestTimeout at most. kgo gives up at once where it can reach no broker.
+func (b *Broker) retry(ctx context.Context, what string, f func() error) error {
+	for wait := (backoff{logger: b.logger}); ; {
+		err := f()
+		if err == nil || !passing(err) || wait.elapsed() > requestTimeout {
+			return err
+		}
+		if done := wait.wait(ctx, nil, what, err); done != nil {
+			return fmt.Errorf("%w: %w", done, err)
+		}
+	}
 }
 
 // sayWaiting says now and then what is waited for, until done is called.

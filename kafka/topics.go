@@ -1,13 +1,13 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -67,11 +67,13 @@ func (b *Broker) describeBy(ctx context.Context, admin *kadm.Client, names []str
 	}
 	details := kadm.TopicDetails{}
 	if len(valid) > 0 {
-		meta, err := admin.Metadata(ctx, valid...)
-		if err != nil {
+		if err := b.retry(ctx, "metadata", func() error {
+			meta, err := admin.Metadata(ctx, valid...)
+			details = meta.Topics
+			return err
+		}); err != nil {
 			return nil, err
 		}
-		details = meta.Topics
 	}
 	for _, name := range names {
 		if err := log.ValidateTopic(name); err != nil {
@@ -104,8 +106,11 @@ func (b *Broker) settings(ctx context.Context, names []string) (map[string]map[s
 	if len(names) == 0 {
 		return nil, nil
 	}
-	configs, err := b.admin.DescribeTopicConfigs(ctx, names...)
-	if err != nil && !authorization(err) {
+	var configs kadm.ResourceConfigs
+	if err := b.retry(ctx, "settings of topics", func() (err error) {
+		configs, err = b.admin.DescribeTopicConfigs(ctx, names...)
+		return err
+	}); err != nil && !authorization(err) {
 		return nil, fmt.Errorf("ask for settings: %w", mapped(err))
 	}
 	out := map[string]map[string]string{}
@@ -180,20 +185,24 @@ func (b *Broker) create(ctx context.Context, s log.TopicSpec) (made bool, err er
 	for k, v := range s.Config {
 		configs[k] = &v
 	}
-	resp, err := b.admin.CreateTopics(ctx, s.Partitions, -1, configs, s.Name)
-	if err != nil {
-		return false, mapped(err)
-	}
-	r, err := resp.On(s.Name, nil)
+	var r kadm.CreateTopicResponse
+	err = b.retry(ctx, "the creation of topic "+s.Name, func() error {
+		resp, err := b.admin.CreateTopics(ctx, s.Partitions, -1, configs, s.Name)
+		if err != nil {
+			return err
+		}
+		r, err = resp.On(s.Name, nil)
+		return cmp.Or(err, r.Err)
+	})
 	switch {
-	case err != nil:
-		return false, mapped(err)
-	case errors.Is(r.Err, kerr.TopicAlreadyExists):
+	case err == nil:
+		return true, nil
+	case errors.Is(err, kerr.TopicAlreadyExists): // made by this request, if its answer was lost, or by somebody else
 		return false, nil
-	case r.Err != nil && r.ErrMessage != "":
-		return false, fmt.Errorf("%w: %s", mapped(r.Err), r.ErrMessage)
+	case r.ErrMessage != "":
+		return false, fmt.Errorf("%w: %s", mapped(err), r.ErrMessage)
 	}
-	return r.Err == nil, mapped(r.Err)
+	return false, mapped(err)
 }
 
 // matches checks that a topic is as it was asked for, as far as it was.
@@ -228,31 +237,24 @@ func (b *Broker) awaitLeaders(ctx context.Context, names []string) error {
 	if len(names) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	for wait := (backoff{logger: b.logger}); ; {
+	return b.retry(ctx, "leaders of new topics", func() error {
 		details, err := b.describe(ctx, names)
-		if err == nil {
-			err = leaderless(details, names)
+		if err != nil {
+			return err
 		}
-		if err == nil {
-			return nil
-		}
-		if wait.wait(ctx, nil, "leaders of new topics", err) != nil {
-			return fmt.Errorf("wait %s for leaders of new topics: %w", wait.elapsed().Round(time.Second), err)
-		}
-	}
+		return leaderless(details, names)
+	})
 }
 
 func leaderless(details kadm.TopicDetails, names []string) error {
 	for _, name := range names {
 		d, ok := details[name]
 		if !ok || d.Err != nil {
-			return fmt.Errorf("topic %s: not known yet: %w", name, errors.Join(d.Err, log.ErrUnknownTopic))
+			return fmt.Errorf("topic %s: not known yet: %w", name, kerr.LeaderNotAvailable)
 		}
 		for _, p := range d.Partitions {
 			if p.Leader < 0 || p.Err != nil {
-				return fmt.Errorf("topic %s: partition %d has no leader: %w", name, p.Partition, errors.Join(p.Err, kerr.LeaderNotAvailable))
+				return fmt.Errorf("topic %s: partition %d has no leader: %w", name, p.Partition, kerr.LeaderNotAvailable)
 			}
 		}
 	}
@@ -294,28 +296,26 @@ func (b *Broker) Offsets(ctx context.Context, tps []log.TopicPartition) (map[log
 		}},
 	}
 	for _, list := range lists {
-		wait := backoff{logger: b.logger}
-	ask:
-		listed, err := list.ask(ctx, names...)
-		if err != nil {
-			return nil, fmt.Errorf("kafka: list %s: %w", list.what, mapped(err))
-		}
-		for _, tp := range tps {
-			l, ok := listed.Lookup(tp.Topic, tp.Partition)
-			if !ok {
-				l.Err = kerr.LeaderNotAvailable
+		if err := b.retry(ctx, list.what+" of partitions", func() error {
+			listed, err := list.ask(ctx, names...)
+			if err != nil {
+				return err
 			}
-			if l.Err != nil {
-				if passing(l.Err) && wait.elapsed() < requestTimeout {
-					if err := wait.wait(ctx, nil, "the leader of "+tp.String(), l.Err); err == nil {
-						goto ask
-					}
+			for _, tp := range tps {
+				l, ok := listed.Lookup(tp.Topic, tp.Partition)
+				if !ok {
+					l.Err = kerr.LeaderNotAvailable
 				}
-				return nil, fmt.Errorf("kafka: list %s of %s: %w", list.what, tp, mapped(l.Err))
+				if l.Err != nil {
+					return fmt.Errorf("%s: %w", tp, l.Err)
+				}
+				o := out[tp]
+				list.set(&o, l)
+				out[tp] = o
 			}
-			o := out[tp]
-			list.set(&o, l)
-			out[tp] = o
+			return nil
+		}); err != nil {
+			return nil, fmt.Errorf("kafka: list %s: %w", list.what, mapped(err))
 		}
 	}
 	for tp, o := range out {
