@@ -96,7 +96,7 @@ func (lm *logMachine) block(t *rapid.T, txn int) (*Block, []modelRecord) {
 	// Values that are repetitive, for compression, and blocks larger than a batch may be.
 	for range rapid.IntRange(1, 6).Draw(t, "records") {
 		v := strings.Repeat(fmt.Sprint(rapid.IntRange(0, 99).Draw(t, "value"), " "), rapid.IntRange(1, 15).Draw(t, "repeated"))
-		b.Append(1, nil, []byte(v), nil)
+		b.Append(rapid.Int64Range(0, 50).Draw(t, "timestamp"), nil, []byte(v), nil)
 		records = append(records, modelRecord{value: v, txn: txn})
 	}
 	return b, records
@@ -245,6 +245,22 @@ func TestModel(t *testing.T) {
 					t.Fatalf("from %d on there is %q, of %q", from, got, all)
 				}
 			},
+			"findByTime": func(t *rapid.T) {
+				part, err := lm.l.Partition(tp.Draw(t, "partition"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				iso := rapid.SampledFrom([]Isolation{ReadCommitted, ReadUncommitted}).Draw(t, "isolation")
+				all, err := allRecords(part, part.bound(iso))
+				if err != nil {
+					t.Fatal(err)
+				}
+				ts := rapid.Int64Range(0, 55).Draw(t, "time")
+				i := slices.IndexFunc(all, func(r TimestampOffset) bool { return r.Timestamp >= ts })
+				if at, found, err := part.OffsetForTime(ts, iso); err != nil || found != (i >= 0) || found && at != all[i] {
+					t.Fatalf("%s at time %d: %+v, %v, %v; want record %d of %+v", part.tp, ts, at, found, err, i, all)
+				}
+			},
 			"restart": func(t *rapid.T) { lm.restart(t, false) },
 			"crash":   func(t *rapid.T) { lm.restart(t, true) },
 		})
@@ -326,6 +342,22 @@ func TestConcurrency(t *testing.T) {
 			return nil
 		})
 	}
+	start("times", func() error {
+		for i := range rounds {
+			for n := range int32(partitions) {
+				p, err := l.Partition(TopicPartition{"t", n})
+				if err != nil {
+					return err
+				}
+				for _, ts := range []int64{0, int64(i), time.Now().UnixMilli() - 1, MaxTime} {
+					if at, found, err := p.OffsetForTime(ts, ReadUncommitted); err != nil || found && (at.Timestamp < ts || at.Offset >= p.highWatermark.Load()) {
+						return fmt.Errorf("time %d is at %+v, %v", ts, at, err)
+					}
+				}
+			}
+		}
+		return nil
+	})
 	start("topics", func() error {
 		for i := range 10 {
 			if err := l.CreateTopics(ctx, []TopicSpec{{Name: fmt.Sprint("more", i), Partitions: 2}}); err != nil {
