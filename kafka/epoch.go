@@ -179,13 +179,7 @@ func (e *epoch) commit(ctx context.Context, next map[log.TopicPartition]log.Comm
 	if !e.m.producer.exactlyOnce() {
 		return log.OutcomeCommitted, nil
 	}
-	if outcome, err := e.endTransaction(ctx); outcome != log.OutcomeCommitted {
-		return outcome, err
-	}
-	if transaction {
-		e.awaitMarkers(ctx)
-	}
-	return log.OutcomeCommitted, nil
+	return e.endTransaction(ctx, transaction)
 }
 
 // flush waits until all records are acknowledged.
@@ -271,14 +265,17 @@ func (e *epoch) abort(ctx context.Context, cause error) error {
 	return nil
 }
 
-// endTransaction commits. kgo asks again for as long as it gets no answer; what it does not know how to take is
-// asked here.
-func (e *epoch) endTransaction(ctx context.Context) (log.Outcome, error) {
+// endTransaction commits what there is to commit. kgo asks again for as long as it gets no answer; what it does not
+// know how to take is asked here.
+func (e *epoch) endTransaction(ctx context.Context, transaction bool) (log.Outcome, error) {
 	id, producerEpoch, idErr := e.client.ProducerID(ctx)
 	known := e.m.b.sayWaiting("the outcome of a commit of group " + e.m.spec.Group)
 	err := e.client.EndTransaction(ctx, kgo.TryCommit)
 	known()
 	if err == nil {
+		if transaction {
+			e.awaitMarkers(ctx)
+		}
 		return log.OutcomeCommitted, nil
 	}
 	if errors.Is(err, kerr.OperationNotAttempted) || idErr != nil {
@@ -289,6 +286,7 @@ func (e *epoch) endTransaction(ctx context.Context) (log.Outcome, error) {
 	for {
 		switch {
 		case err == nil:
+			e.awaitMarkers(ctx)
 			e.m.producer.discard()
 			return log.OutcomeCommitted, nil
 		case fencing(err):

@@ -103,13 +103,25 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 
 func (b *Broker) open(ctx context.Context) error {
 	seeds := strings.Join(b.o.Seeds, ", ")
-	if err := b.client.Ping(ctx); err != nil {
+	if err := b.ping(ctx); err != nil {
 		return fmt.Errorf("kafka: no broker answers at %s: %w; start one, or give the HOST:PORT of one that runs", seeds, err)
 	}
 	if err := b.limits(ctx); err != nil {
 		return fmt.Errorf("kafka: %s answers, but not the brokers it names (their advertised.listeners must be reachable from here): %w", seeds, err)
 	}
 	return nil
+}
+
+// ping asks for any answer. kgo waits for the first one longer than the context says.
+func (b *Broker) ping(ctx context.Context) error {
+	answer := make(chan error, 1)
+	go func() { answer <- b.client.Ping(ctx) }()
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // limits asks the cluster for its limits. Where it does not tell, they are Kafka's defaults.
