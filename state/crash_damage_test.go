@@ -50,7 +50,7 @@ func fileKind(file string) string {
 // Damage of what is on disk is harmless or reported. It is never served, and never written on.
 func TestDamage(t *testing.T) {
 	size, first := chosenSize(t)
-	trials := map[string]int{"": 120, "ci": 600, "full": 4000}[os.Getenv("MOLDAU_CRASH")]
+	trials := map[string]int{"": 50, "ci": 600, "full": 4000}[os.Getenv("MOLDAU_CRASH")]
 	outcomes := map[string]int{}
 	for seed := first; seed < first+uint64(min(size.seeds, 5)); seed++ {
 		fs := crashfs.New(crashfs.Options{})

@@ -24,7 +24,7 @@ func chosenSize(t *testing.T) (crashSize, uint64) {
 	s, ok := map[string]crashSize{
 		"":     {seeds: 3, steps: 300, every: 17},
 		"ci":   {seeds: 12, steps: 400, every: 5},
-		"full": {seeds: 200, steps: 400, every: 1},
+		"full": {seeds: 60, steps: 400, every: 1},
 	}[os.Getenv("MOLDAU_CRASH")]
 	if !ok {
 		t.Fatalf("MOLDAU_CRASH=%s: it is ci, full, or not set", os.Getenv("MOLDAU_CRASH"))

@@ -35,7 +35,7 @@ func fault(o oracle, format string, a ...any) error { return &finding{o, fmt.Spr
 func (w *world) check() error {
 	account := wordLines(w.lines)
 	for _, t := range w.shape.tables {
-		updates, last, err := w.updates(t, t.name)
+		updates, _, err := w.updates(t, t.name)
 		if err != nil {
 			return err
 		}
@@ -51,7 +51,8 @@ func (w *world) check() error {
 		if err := compare(stored, t, rows, account); err != nil {
 			return err
 		}
-		if _, last, err = w.updates(t, fmt.Sprintf("%s-%s-changelog", application, t.name)); err != nil {
+		_, last, err := w.updates(t, fmt.Sprintf("%s-%s-changelog", application, t.name))
+		if err != nil {
 			return err
 		}
 		if err := compare(changes, t, last, account); err != nil {
