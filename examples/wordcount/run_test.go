@@ -283,7 +283,7 @@ func TestRunRefuses(t *testing.T) {
 }
 
 func TestRunHelp(t *testing.T) {
-	wantFailure(t, start(t, "-h"), 0, "-data", "-top", "-partitions", "default 20")
+	wantFailure(t, start(t, "-h"), 0, "-data", "-brokers", "-top", "-partitions", "default 20")
 }
 
 // An error that comes in the middle of the files leaves what was counted, and the next run goes on.
