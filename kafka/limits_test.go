@@ -2,6 +2,7 @@ package kafka_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
 	"slices"
@@ -147,9 +148,11 @@ func TestBrokerGoesAway(t *testing.T) {
 	}
 	must(t, <-killed)
 	s.want(want, epochs-1)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	var got []string
 	for recs := make([]log.Record, 5); len(got) < epochs; {
-		n, err := r.Read(t.Context(), recs)
+		n, err := r.Read(ctx, recs)
 		must(t, err)
 		for _, rec := range recs[:n] {
 			got = append(got, string(rec.Value))
