@@ -21,7 +21,13 @@ fuzz:  ## each fuzz target for a minute
 kill:  ## the word count killed 500 times over each directory, for some minutes
 	MOLDAU_KILLS=500 go test -count=1 -timeout 1h -v -run '^TestKill$$' ./examples/wordcount
 
+crash:  ## power loss at every change of the files, over many runs, and faults of disks: about an hour
+	MOLDAU_CRASH=full go test -count=1 -timeout 3h -v -run 'Crash|Fault|Damage|AnyReadMayFail' ./log ./state ./stream/crash
+
+peers:  ## beside Kafka Streams on a real Kafka broker, which needs a JDK and Maven
+	go run ./benchmarks -peer kstreams
+
 ci:  ## all that must hold before a change is in
 	.ci/run
 
-.PHONY: help test race lint bench fuzz kill ci
+.PHONY: help test race lint bench fuzz kill crash peers ci

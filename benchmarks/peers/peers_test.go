@@ -15,6 +15,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
+// Whether there can be a broker here: .ci/run asks, and says why not.
+func TestAvailable(t *testing.T) {
+	if err := peers.Available(); err != nil {
+		t.Skip(err)
+	}
+}
+
 // A record acknowledged before kill -9 is there after Restart, on the same port; Kafka's own tool reads it
 // from the files; and Stop leaves nothing.
 func TestKafka(t *testing.T) {
