@@ -7,7 +7,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// Broker is what a topology needs from a log. *Log is one, in process; package kafka will be another, on
+// Broker is what a topology needs from a log. *Log is one, in process; package kafka has another, on
 // a cluster. stream/brokertest checks an implementation against what is written here.
 //
 // All methods may be called concurrently.
