@@ -3,6 +3,7 @@ package log
 import (
 	"errors"
 	"fmt"
+	"syscall"
 	"testing"
 
 	"github.com/moldau-io/moldau/internal/crashfs"
@@ -177,5 +178,34 @@ func TestNobodyAppendsToTheOffsetsTopic(t *testing.T) {
 	}
 	if _, _, err := l.appendEncoded(l.offsetsPart, batch); !errors.Is(err, ErrInvalidTopic) {
 		t.Errorf("appended as encoded: %v", err)
+	}
+}
+
+// A directory that was made, and whose name could not be synced, was taken for durable by the next Open: power
+// loss took the whole log, and all that had been acknowledged in it.
+func TestNameOfTheDirectoryIsSyncedInTheEnd(t *testing.T) {
+	for failing := range 6 {
+		fs := crashfs.New(crashfs.Options{})
+		syncs := 0
+		fs.Inject(func(op crashfs.Op) crashfs.Fault {
+			if op.Kind == crashfs.SyncDir {
+				if syncs++; syncs == failing+1 {
+					return crashfs.Fault{Effect: crashfs.Fail, Err: syscall.EIO}
+				}
+			}
+			return crashfs.Fault{}
+		})
+		o := Options{FS: fs, Logger: quiet}
+		if _, err := Open("data/log", o); err == nil {
+			t.Fatalf("sync %d of a directory failed, and Open did not", failing)
+		}
+		fs.Inject(nil)
+		l := openTest(t, "data/log", o)
+		mustCreate(t, l, TopicSpec{Name: "t", Partitions: 1})
+		if _, err := mustProducer(t, l, "").Append(testContext(t), TopicPartition{"t", 0}, block("a")); err != nil {
+			t.Fatal(err)
+		}
+		o.FS = fs.Clone(0, nil)
+		wantValues(t, openTest(t, "data/log", o), TopicPartition{"t", 0}, ReadCommitted, "a")
 	}
 }

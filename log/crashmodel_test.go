@@ -52,6 +52,8 @@ type history struct {
 	group string
 	steps []crashStep
 	floor int // so many steps must be there
+	// durable is how many must be there if the machine stops too, after the process alone has.
+	durable int
 	// visible is how far readers could read before the crash.
 	visible map[TopicPartition]int64
 }

@@ -167,11 +167,20 @@ func (r *crashRun) point(p crashfs.Point) {
 		// What is promised before the clone is made must be in it.
 		hs := r.promised(percent)
 		r.jobs <- crashJob{
-			fs: p.Clone(percent, rng), hs: hs, seed: seed, percent: percent,
+			fs: crashClone(p, percent, rng), hs: hs, seed: seed, percent: percent,
 			nest:  r.nested > 0 && rng.IntN(r.nested) == 0,
 			where: fmt.Sprintf("point %d, before %v, %d%% of what was unsynced", p.N, p.Op, percent),
 		}
 	}
+}
+
+// crashClone is what a crash leaves: of the machine, or of the process alone, after which that of the machine may
+// come while the log is being opened.
+func crashClone(p crashfs.Point, percent int, rng *rand.Rand) *crashfs.FS {
+	if percent >= 100 {
+		return p.Fork()
+	}
+	return p.Clone(percent, rng)
 }
 
 // promised is what a crash now must leave. The end of the process loses nothing; power loss nothing that is
@@ -200,16 +209,14 @@ func (r *crashRun) promised(percent int) []history {
 		w.mu.Unlock()
 		h := w.history()
 		h.visible = visible
-		switch {
-		case percent >= 100:
-			h.floor = returned
-		case r.mode == SyncCommit:
+		if h.floor = 0; r.mode == SyncCommit {
 			h.floor = acked
-		default:
-			h.floor = 0
 		}
 		for k := h.floor; k < len(h.steps) && h.steps[k].sequence > 0 && h.steps[k].sequence <= synced; k++ {
 			h.floor = k + 1
+		}
+		if h.durable = h.floor; percent >= 100 {
+			h.floor = returned
 		}
 		hs = append(hs, h)
 	}
@@ -243,7 +250,7 @@ func (r *crashRun) tryRecover(j crashJob) error {
 			}
 			for _, percent := range crashFractions {
 				again = append(again, crashJob{
-					fs: p.Clone(percent, rng), seed: rng.Uint64(), percent: percent, inOpen: true,
+					fs: crashClone(p, percent, rng), seed: rng.Uint64(), percent: percent, inOpen: true,
 					where: fmt.Sprintf("and then while opening, %s, %d%%", p.Op, percent),
 				})
 			}
@@ -288,6 +295,11 @@ func (r *crashRun) tryRecover(j crashJob) error {
 	for _, second := range again {
 		for i, h := range j.hs {
 			h.steps, h.floor = h.steps[:found.hi[i]], found.lo[i]
+			if j.percent >= 100 && second.percent < 100 { // the machine takes what the process had left unsynced
+				if h.floor = min(h.durable, h.floor); r.mode.os {
+					h.visible = nil
+				}
+			}
 			second.hs = append(second.hs, h)
 		}
 		if err := r.tryRecover(second); err != nil {

@@ -171,21 +171,29 @@ func newState() *logState {
 	}
 }
 
-// mkdirDurable makes a directory whose name outlives a crash.
+// mkdirDurable makes a directory whose name outlives a crash. One that is there may be what is left of an attempt
+// that did not come to the sync of its name: that is done again, as far up as this process may.
 func (fs files) mkdirDurable(dir string) error {
-	if _, err := fs.FS.Stat(dir); err == nil {
-		return nil
-	}
 	parent := fs.PathDir(dir)
+	_, err := fs.FS.Stat(dir)
+	there := err == nil
 	if parent != dir && parent != "." {
 		if err := fs.mkdirDurable(parent); err != nil {
 			return err
 		}
 	}
-	if err := fs.mkdir(dir); err != nil {
+	if !there {
+		if err := fs.mkdir(dir); err != nil {
+			return err
+		}
+	}
+	if parent == dir {
+		return nil
+	}
+	if err := fs.syncDir(parent); err != nil && !(there && errors.Is(err, os.ErrPermission)) {
 		return err
 	}
-	return fs.syncDir(parent)
+	return nil
 }
 
 // bootID tells this boot of the machine from others: what was written survives the end of a process, but not

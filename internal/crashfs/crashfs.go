@@ -93,6 +93,9 @@ type Point struct {
 // Clone is FS.Clone: what a crash before the operation may leave.
 func (p Point) Clone(percent int, rng *rand.Rand) *FS { return p.fs.Clone(percent, rng) }
 
+// Fork is FS.Fork: what the end of the process before the operation leaves.
+func (p Point) Fork() *FS { return p.fs.Fork() }
+
 // Options are for New. The zero value is good.
 type Options struct {
 	// Budget is how many bytes all files may have together; 0 is no limit. See SetBudget.
@@ -168,6 +171,19 @@ func (fs *FS) Clone(percent int, rng *rand.Rand) *FS {
 	clone.root = c.clone(fs.root)
 	clone.used = c.used
 	return clone
+}
+
+// Fork returns what the end of the process leaves: all that was written, and of that what was not synced is not
+// synced yet, so that a crash of the machine can still take it. Clone(100, nil) has the same content, and all of
+// it is on disk. Like a clone it is a file system of its own.
+func (fs *FS) Fork() *FS {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	c := forker{nodes: make(map[*node]*node)}
+	fork := New(Options{Budget: fs.budget})
+	fork.root = c.fork(fs.root)
+	fork.used = fs.used
+	return fork
 }
 
 // SetBudget sets how many bytes all files may have together; 0 is no limit. A write that would go past it is

@@ -113,7 +113,17 @@ func TestClone(t *testing.T) {
 		if got := tree(t, all.Clone(0, nil)); got != test.everything {
 			t.Errorf("%s: a second crash takes back what the first had left: %q", test.name, got)
 		}
-		if fs.Used() != all.Used() {
+		fork := fs.Fork()
+		if got := tree(t, fork); got != test.everything {
+			t.Errorf("%s: after the end of the process there is %q, want %q", test.name, got, test.everything)
+		}
+		if got := tree(t, fork.Clone(0, nil)); got != test.synced {
+			t.Errorf("%s: after the end of the process and then of the machine there is %q, want %q", test.name, got, test.synced)
+		}
+		if got := tree(t, fork.Clone(30, rng(5))); got != tree(t, fs.Clone(30, rng(5))) {
+			t.Errorf("%s: in between a fork leaves %q", test.name, got)
+		}
+		if fs.Used() != all.Used() || fs.Used() != fork.Used() {
 			t.Errorf("%s: %d bytes are used, and %d of the clone's", test.name, fs.Used(), all.Used())
 		}
 	}
@@ -195,13 +205,14 @@ func TestClonesAreApart(t *testing.T) {
 	write(t, fs, "f", "one", 0, true)
 	syncDir(t, fs, "")
 	write(t, fs, "f", "two", 0, false)
-	a, b := fs.Clone(100, nil), fs.Clone(100, nil)
+	a, b, c := fs.Clone(100, nil), fs.Clone(100, nil), fs.Fork()
 	write(t, fs, "f", "xxx", 0, true)
 	write(t, a, "f", "yyy", 0, false)
+	write(t, c, "f", "zzz", 0, false)
 	for _, got := range []struct {
 		fs   *FS
 		want string
-	}{{fs, "f=xxx"}, {a, "f=yyy"}, {b, "f=two"}, {a.Clone(0, nil), "f=two"}} {
+	}{{fs, "f=xxx"}, {a, "f=yyy"}, {b, "f=two"}, {a.Clone(0, nil), "f=two"}, {c, "f=zzz"}, {c.Clone(0, nil), "f=one"}} {
 		if s := tree(t, got.fs); s != got.want {
 			t.Errorf("%q, want %q", s, got.want)
 		}

@@ -243,3 +243,36 @@ func tear(old, new *block, rng *rand.Rand) *block {
 	}
 	return &b
 }
+
+// forker copies a tree with what is synced of it and what is not.
+type forker struct{ nodes map[*node]*node }
+
+func (c *forker) fork(n *node) *node {
+	if n == nil {
+		return nil
+	}
+	if out := c.nodes[n]; out != nil {
+		return out
+	}
+	out := &node{isDir: n.isDir, links: n.links, modTime: n.modTime, size: n.size, syncedSize: n.syncedSize}
+	c.nodes[n] = out
+	if !n.isDir {
+		clear(n.owned) // they are shared from here on
+		out.owned = make([]bool, len(n.blocks))
+		out.blocks, out.dirty, out.synced = slices.Clone(n.blocks), slices.Clone(n.dirty), slices.Clone(n.synced)
+		return out
+	}
+	out.children, out.syncedChildren = c.forkNames(n.children), c.forkNames(n.syncedChildren)
+	for _, ch := range n.changes {
+		out.changes = append(out.changes, change{name: ch.name, node: c.fork(ch.node), event: ch.event})
+	}
+	return out
+}
+
+func (c *forker) forkNames(names map[string]*node) map[string]*node {
+	out := make(map[string]*node, len(names))
+	for name, n := range names {
+		out[name] = c.fork(n)
+	}
+	return out
+}
