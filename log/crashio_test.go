@@ -263,7 +263,8 @@ func (r *ioRun) promised(percent int) []history {
 // crash holds what a crash now leaves against what was promised.
 func (r *ioRun) crash() error {
 	for _, percent := range crashFractions {
-		fs, hs := r.fs.Clone(percent, r.rng), r.promised(percent)
+		hs := r.promised(percent) // before the clone: checkpoints go on
+		fs := r.fs.Clone(percent, r.rng)
 		l, err := Open(imageDir, crashLogOptions(fs, SyncCommit))
 		if err != nil {
 			return fmt.Errorf("after a crash with %d%% of what was unsynced: %w", percent, err)

@@ -388,7 +388,7 @@ func (t *segmentSync) newNames() bool {
 // restore makes what take noted due again, after it could not be done. The caller holds the partition's lock.
 func (t *segmentSync) restore() {
 	t.s.dirty = true
-	t.s.newInDir = t.s.newInDir || t.dir
+	t.s.newInDir = t.s.newInDir || t.newNames()
 }
 
 // do writes and syncs. Entries and bytes that came after take may go along; they do not count.
