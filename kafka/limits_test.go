@@ -60,10 +60,10 @@ func TestTransactionTimesOut(t *testing.T) {
 	}
 	t.Parallel()
 	k := peerstest.Kafka(t, peers.Options{Props: []string{
-		"transaction.max.timeout.ms=1000", "transaction.abort.timed.out.transaction.cleanup.interval.ms=200",
+		"transaction.max.timeout.ms=5000", "transaction.abort.timed.out.transaction.cleanup.interval.ms=200",
 	}})
 	s := newScene(t, open(t, k.Bootstrap()))
-	if got := s.b.Capabilities().TransactionTimeout; got != time.Second {
+	if got := s.b.Capabilities().TransactionTimeout; got != 5*time.Second {
 		t.Errorf("the time-out is %v, want the cluster's limit", got)
 	}
 	if o, err := s.commit("before", 1); o != log.OutcomeCommitted {
