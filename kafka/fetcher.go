@@ -250,13 +250,7 @@ func (f *fetcher) leaderless() []log.TopicPartition {
 
 // resolve finds leaders. An error means that some have none yet.
 func (f *fetcher) resolve(lost []log.TopicPartition) error {
-	var names []string
-	for _, tp := range lost {
-		if !slices.Contains(names, tp.Topic) {
-			names = append(names, tp.Topic)
-		}
-	}
-	details, err := f.b.describeBy(f.ctx, f.admin, names)
+	details, err := f.b.describeBy(f.ctx, f.admin, topicsOf(lost))
 	if err != nil {
 		return err
 	}

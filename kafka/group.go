@@ -263,7 +263,7 @@ func (g *group) takenOver(ctx context.Context) bool {
 }
 
 // close leaves the group.
-func (g *group) close() error {
+func (g *group) close() {
 	p := g.place()
 	g.mu.Lock()
 	fatal := g.fatal
@@ -285,5 +285,4 @@ func (g *group) close() error {
 		g.m.b.logger.Warn("the group could not be left, and forgets this member when its session ends",
 			"group", g.m.spec.Group, "after", sessionTimeout, "cause", err)
 	}
-	return nil
 }

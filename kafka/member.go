@@ -387,7 +387,7 @@ func (m *member) Close() error {
 	}
 	m.cancel()
 	if m.group != nil {
-		_ = m.group.close()
+		m.group.close()
 	}
 	if m.fetcher != nil {
 		m.fetcher.close()
@@ -399,7 +399,7 @@ func (m *member) Close() error {
 	return nil
 }
 
-// check that a topic has the partition: kgo would keep records of one that is not there.
+// checkPartition makes sure that a topic has the partition: kgo would keep records of one that is not there.
 func (m *member) checkPartition(ctx context.Context, tp log.TopicPartition) error {
 	if n, ok := m.producer.partitions.Load(tp.Topic); ok && tp.Partition >= 0 && tp.Partition < n.(int32) {
 		return nil

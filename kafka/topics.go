@@ -265,12 +265,7 @@ func leaderless(details kadm.TopicDetails, names []string) error {
 // at least what it tells.
 func (b *Broker) Offsets(ctx context.Context, tps []log.TopicPartition) (map[log.TopicPartition]log.PartitionOffsets, error) {
 	out := make(map[log.TopicPartition]log.PartitionOffsets, len(tps))
-	var names []string
-	for _, tp := range tps {
-		if !slices.Contains(names, tp.Topic) {
-			names = append(names, tp.Topic)
-		}
-	}
+	names := topicsOf(tps)
 	if len(names) == 0 {
 		return out, nil
 	}
@@ -322,6 +317,17 @@ func (b *Broker) Offsets(ctx context.Context, tps []log.TopicPartition) (map[log
 		b.seen(tp, o.LastStable)
 	}
 	return out, nil
+}
+
+// topicsOf lists the topics of partitions, each once.
+func topicsOf(tps []log.TopicPartition) []string {
+	var names []string
+	for _, tp := range tps {
+		if !slices.Contains(names, tp.Topic) {
+			names = append(names, tp.Topic)
+		}
+	}
+	return names
 }
 
 func partitionKnown(details kadm.TopicDetails, tp log.TopicPartition) error {

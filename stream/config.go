@@ -69,7 +69,7 @@ type Config struct {
 }
 
 // Clock tells the time.
-type Clock interface{ Now() time.Time }
+type Clock = log.Clock
 
 type systemClock struct{}
 

@@ -156,7 +156,7 @@ func (w *world) openEngine() error {
 		return err
 	}
 	w.engine = e
-	return w.fetch()
+	return w.engine.Fetch()
 }
 
 func (w *world) now() time.Time { return time.Unix(0, w.clock.Load()) }
@@ -293,33 +293,12 @@ func (w *world) send() error {
 	return nil
 }
 
-// fetch hands what there is to read to the tasks.
-func (w *world) fetch() error {
-	for {
-		ev, err := w.engine.Member().Next(done)
-		if errors.Is(err, context.Canceled) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		switch v := ev.(type) {
-		case log.Assigned:
-			if err := w.engine.Assign(context.Background(), v.Partitions); err != nil {
-				return err
-			}
-		case log.Fetched:
-			w.engine.Slot(v.Partition).Task.Deliver(v)
-		}
-	}
-}
-
 // never asks no task to stop.
 var never atomic.Bool
 
 // step processes up to limit records of one task that has some, and reports whether there was one.
 func (w *world) step(limit int) (bool, error) {
-	if err := w.fetch(); err != nil {
+	if err := w.engine.Fetch(); err != nil {
 		return false, err
 	}
 	slots := w.engine.Slots()

@@ -9,7 +9,6 @@ package streamtest
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -140,7 +139,7 @@ func (d *Driver) start() {
 		d.t.Fatalf("streamtest: start: %v", err)
 	}
 	d.engine = e
-	if err := d.fetch(); err != nil {
+	if err := d.engine.Fetch(); err != nil {
 		d.t.Fatalf("streamtest: %v", err)
 	}
 }
@@ -169,27 +168,6 @@ var done = func() context.Context {
 	return ctx
 }()
 
-// fetch hands what there is to read to the tasks.
-func (d *Driver) fetch() error {
-	for {
-		ev, err := d.engine.Member().Next(done)
-		if err != nil {
-			if errors.Is(err, context.Canceled) {
-				return nil
-			}
-			return err
-		}
-		switch v := ev.(type) {
-		case log.Assigned:
-			if err := d.engine.Assign(context.Background(), v.Partitions); err != nil {
-				return err
-			}
-		case log.Fetched:
-			d.engine.Slot(v.Partition).Task.Deliver(v)
-		}
-	}
-}
-
 // never asks no task to stop.
 var never atomic.Bool
 
@@ -197,7 +175,7 @@ var never atomic.Bool
 // record sends to another task is that task's next step. An error is one of the topology, as stream.App's Run
 // gives it; after it the driver is of no use but for Abort and Restart.
 func (d *Driver) Step() (bool, error) {
-	if err := d.fetch(); err != nil {
+	if err := d.engine.Fetch(); err != nil {
 		return false, bridge.Public(err)
 	}
 	for _, s := range d.engine.Slots() {

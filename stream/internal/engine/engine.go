@@ -131,6 +131,35 @@ func (e *Engine) beginState() {
 // Member is where input comes from.
 func (e *Engine) Member() log.Member { return e.member }
 
+// done is a context that never lets anyone wait.
+var done = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// Fetch hands what there is to read now to the tasks, and makes those of partitions that are new. It never waits.
+// It is for who drives the engine step by step, without a Runner and without ever losing a partition.
+func (e *Engine) Fetch() error {
+	for {
+		ev, err := e.member.Next(done)
+		if errors.Is(err, context.Canceled) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		switch v := ev.(type) {
+		case log.Assigned:
+			if err := e.Assign(context.Background(), v.Partitions); err != nil {
+				return err
+			}
+		case log.Fetched:
+			e.byPartition[v.Partition].Task.Deliver(v)
+		}
+	}
+}
+
 // Slot finds the task that reads a partition.
 func (e *Engine) Slot(tp log.TopicPartition) *Slot { return e.byPartition[tp] }
 
