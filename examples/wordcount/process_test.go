@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 	"unicode"
@@ -70,6 +71,9 @@ func prepare(t *testing.T, args ...string) *process {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	p := &process{cmd: exec.CommandContext(ctx, path, args...), exited: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
+	// Who hangs says where: this signal has the Go runtime print what every goroutine does.
+	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGQUIT) }
+	p.cmd.WaitDelay = 10 * time.Second // before it is killed
 	t.Cleanup(func() {
 		cancel()
 		if p.cmd.Process != nil {
@@ -79,7 +83,7 @@ func prepare(t *testing.T, args ...string) *process {
 	return p
 }
 
-// start starts the process. It is killed when the test ends, or when patience is at its end.
+// start starts the process. It is ended when the test ends, or when patience is at its end.
 func (p *process) start(t *testing.T) *process {
 	t.Helper()
 	began := time.Now()
