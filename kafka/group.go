@@ -110,12 +110,10 @@ func (g *group) failed(err error) {
 	g.notify()
 }
 
-// assigned is called by kgo whenever a join is done, with the partitions that are new.
+// assigned is called by kgo whenever a join is done, with the partitions that are new, if any.
 func (g *group) assigned(tps []log.TopicPartition) {
-	if len(tps) > 0 {
-		if err := g.m.assigned(tps); err != nil {
-			return // the member is closed
-		}
+	if err := g.m.assigned(tps); err != nil {
+		return // the member is closed
 	}
 	g.mu.Lock()
 	g.joined = true

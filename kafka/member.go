@@ -107,6 +107,13 @@ func (m *member) signal() {
 
 // assigned begins to read partitions where the group stands.
 func (m *member) assigned(tps []log.TopicPartition) error {
+	if len(tps) == 0 {
+		m.mu.Lock()
+		m.events = append(m.events, log.Assigned{})
+		m.mu.Unlock()
+		m.signal()
+		return nil
+	}
 	for wait := (backoff{logger: m.b.logger}); ; {
 		from, ends, err := m.positions(tps)
 		if err == nil {

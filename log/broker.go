@@ -183,7 +183,8 @@ const (
 // Event is one of Assigned, Revoking, Lost and Fetched.
 type Event interface{ event() }
 
-// Assigned adds partitions.
+// Assigned adds partitions. One follows whenever it is settled what the member has, after Revoking and Lost too,
+// though it may add none.
 type Assigned struct{ Partitions []TopicPartition }
 
 // Revoking takes partitions away once Done is called with it: until then they may be committed.

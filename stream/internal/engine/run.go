@@ -41,6 +41,7 @@ type Runner struct {
 
 	polls      sync.WaitGroup
 	cancelPoll context.CancelFunc
+	kept       log.Event // the poller's, which it had when it was stopped; the next poller leaves it to the coordinator
 
 	mu       sync.Mutex
 	work     sync.Cond // there is a task to take, or none will be
@@ -48,7 +49,7 @@ type Runner struct {
 	running  int
 	paused   bool
 	closed   bool
-	assigned bool  // once the first partitions came
+	assigned bool  // it is known which partitions are ours: not before the first came, nor between a loss and what follows
 	err      error // the first failure of a worker or the poller
 	waiters  []chan struct{}
 }
@@ -250,13 +251,17 @@ func (r *Runner) stopPolling() {
 
 func (r *Runner) poll(ctx context.Context) {
 	for {
-		ev, err := r.e.Member().Next(ctx)
-		if err != nil {
-			if ctx.Err() == nil {
-				r.fail(fmt.Errorf("read input: %w", err))
+		ev := r.kept
+		if ev == nil {
+			var err error
+			if ev, err = r.e.Member().Next(ctx); err != nil {
+				if ctx.Err() == nil {
+					r.fail(fmt.Errorf("read input: %w", err))
+				}
+				return
 			}
-			return
 		}
+		r.kept = nil
 		if f, ok := ev.(log.Fetched); ok {
 			r.deliver(f)
 			continue
@@ -265,6 +270,7 @@ func (r *Runner) poll(ctx context.Context) {
 		select {
 		case r.events <- x:
 		case <-ctx.Done():
+			r.kept = ev // the member says it once
 			return
 		}
 		select {
@@ -514,6 +520,7 @@ func (r *Runner) handle(ctx context.Context, ev event) error {
 		r.assigned = true
 		r.mu.Unlock()
 	case log.Revoking:
+		r.unassign()
 		committed, err := r.settle(ctx)
 		if err != nil {
 			return err
@@ -530,6 +537,7 @@ func (r *Runner) handle(ctx context.Context, ev event) error {
 		}
 		r.e.Member().Done(v)
 	case log.Lost:
+		r.unassign()
 		if err := r.barrier(ctx); err != nil {
 			return err
 		}
@@ -541,6 +549,13 @@ func (r *Runner) handle(ctx context.Context, ev event) error {
 	}
 	r.release()
 	return nil
+}
+
+// unassign notes that partitions go: what is left may be processed, and yet the input not be at its end.
+func (r *Runner) unassign() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.assigned = false
 }
 
 // shutDown commits what is done and leaves the rest to the next run.
