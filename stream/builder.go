@@ -20,6 +20,7 @@ type Builder struct {
 	open    map[*graph.Node]func(*task.Task) (task.Source, error)
 	topics  map[string]declared
 	sources map[string]any // *node[K, V] by topic name: a topic has one source
+	demands []func()       // what operators need of tables, decided when the topology is whole
 	checks  []func()       // what can only be said when the topology is whole
 	faults  map[*graph.Node]bool
 	errs    []error
@@ -69,6 +70,9 @@ func (b *Builder) Build() (*Topology, error) {
 		return nil, errors.New("stream: Build was called before; a Builder makes one topology")
 	}
 	b.built = true
+	for _, demand := range b.demands {
+		demand()
+	}
 	b.graph.Resolve()
 	if len(b.graph.Nodes) == 0 {
 		return nil, errors.New("stream: the topology is empty; begin with From")
@@ -82,6 +86,9 @@ func (b *Builder) Build() (*Topology, error) {
 	}
 	return &Topology{graph: &b.graph, open: b.open}, nil
 }
+
+// demand has f called when the topology is built, before anything is named.
+func (b *Builder) demand(f func()) { b.demands = append(b.demands, f) }
 
 // checkNames finds names that were given twice, and names that cannot be part of a topic's.
 func (b *Builder) checkNames() {

@@ -1,10 +1,7 @@
 package stream
 
 import (
-	"fmt"
-
 	"github.com/moldau-io/moldau/serde"
-	"github.com/moldau-io/moldau/state"
 	"github.com/moldau-io/moldau/stream/internal/task"
 )
 
@@ -16,15 +13,12 @@ func aggregate[K, V, A any](g *Grouped[K, V], op string, fold func(r Record[K, V
 	t := newTable[K, A](n, g.keySerde, inheritValue)
 	t.materialize()
 	attach(in, n, func(tk *task.Task, next edge[K, change[A]]) (edge[K, V], error) {
-		store, err := openKeyValue(tk, t)
+		store, err := t.store(tk)
 		if err != nil {
 			return nil, err
 		}
-		a := &aggregateOp[K, V, A]{t: tk, node: n.g.Index, fold: fold, store: store, isNil: nilCheck[A](), sendOld: t.sendOld, next: next}
-		a.each = !tk.OnCommit()
-		if !a.each {
-			tk.BeforeCommit(a.sendTouched)
-		}
+		store.sendTo(next)
+		a := &aggregateOp[K, V, A]{t: tk, node: n.g.Index, fold: fold, store: store, isNil: nilCheck[A]()}
 		return a.process, nil
 	})
 	return t
@@ -32,14 +26,11 @@ func aggregate[K, V, A any](g *Grouped[K, V], op string, fold func(r Record[K, V
 
 // aggregateOp is an aggregation in one task.
 type aggregateOp[K, V, A any] struct {
-	t       *task.Task
-	node    int
-	fold    func(r Record[K, V], a A, ok bool) A
-	store   *state.KeyValueStore[K, A]
-	isNil   func(A) bool
-	each    bool // send every update on at once
-	sendOld bool // and with it, the value the row had
-	next    edge[K, change[A]]
+	t     *task.Task
+	node  int
+	fold  func(r Record[K, V], a A, ok bool) A
+	store *tableStore[K, A]
+	isNil func(A) bool
 }
 
 func (a *aggregateOp[K, V, A]) process(r Record[K, V]) error {
@@ -50,7 +41,7 @@ func (a *aggregateOp[K, V, A]) process(r Record[K, V]) error {
 		return nil // Kafka Streams passes over null values too (KStreamAggregate)
 	}
 	a.t.Enter(a.node)
-	row, err := a.store.Entry(r.Key)
+	row, err := a.store.kv.Entry(r.Key)
 	if err != nil {
 		return err
 	}
@@ -60,64 +51,11 @@ func (a *aggregateOp[K, V, A]) process(r Record[K, V]) error {
 	}
 	// fold may change before.V in place. The store is not hurt by that, and the old value that is sent on
 	// is read again.
-	now := a.fold(r, before.V, before.OK)
-	timestamp := r.Timestamp
+	o := Record[K, change[A]]{Key: r.Key, Timestamp: r.Timestamp, Headers: r.Headers}
+	o.Value.New = a.fold(r, before.V, before.OK)
+	o.Value.HasNew = a.isNil == nil || !a.isNil(o.Value.New)
 	if before.OK {
-		timestamp = max(timestamp, before.Timestamp)
+		o.Timestamp = max(o.Timestamp, before.Timestamp)
 	}
-	var sent change[A]
-	if a.each && a.sendOld && before.OK {
-		old, err := row.Get()
-		if err != nil {
-			return err
-		}
-		sent.Old, sent.HasOld = old.V, true
-	}
-	if a.isNil != nil && a.isNil(now) {
-		err = row.Delete(timestamp)
-	} else {
-		sent.New, sent.HasNew = now, true
-		err = row.Put(now, timestamp)
-	}
-	if err != nil || !a.each {
-		return err
-	}
-	return a.next(Record[K, change[A]]{Key: r.Key, Value: sent, Timestamp: timestamp, Headers: r.Headers})
-}
-
-// sendTouched sends what became of each key in the epoch, in the order of their first update in it.
-func (a *aggregateOp[K, V, A]) sendTouched() error {
-	a.t.Enter(a.node)
-	return a.store.EachTouched(func(k K, now, before state.Value[A]) error {
-		if !now.OK && !before.OK {
-			return nil
-		}
-		sent := change[A]{New: now.V, Old: before.V, HasNew: now.OK, HasOld: before.OK}
-		return a.next(Record[K, change[A]]{Key: k, Value: sent, Timestamp: now.Timestamp})
-	})
-}
-
-// openKeyValue opens a table's store for a task. A task that starts again has it open already.
-func openKeyValue[K, V any](tk *task.Task, t *Table[K, V]) (*state.KeyValueStore[K, V], error) {
-	g := t.n.g
-	if s, ok := tk.Env.Stores[g.Store.Name].(*state.KeyValueStore[K, V]); ok {
-		tk.AddStore(g, s)
-		return s, nil
-	}
-	changelog := g.Store.Changelog(tk.Env.Application)
-	key, err := serde.Bind(t.keySerde(), changelog, true)
-	if err != nil {
-		return nil, fmt.Errorf("key serde for store %s: %w", g.Store.Name, err)
-	}
-	value, err := serde.Bind(t.valueSerde(), changelog, false)
-	if err != nil {
-		return nil, fmt.Errorf("value serde for store %s: %w", g.Store.Name, err)
-	}
-	s, err := state.OpenKeyValue(tk.Env.State, g.Store.Name, key, value)
-	if err != nil {
-		return nil, fmt.Errorf("open store %s: %w", g.Store.Name, err)
-	}
-	tk.Env.Stores[g.Store.Name] = s
-	tk.AddStore(g, s)
-	return s, nil
+	return a.store.putAt(row, o)
 }

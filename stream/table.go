@@ -11,8 +11,11 @@ import (
 type Table[K, V any] struct {
 	n *node[K, change[V]]
 
-	// sendOld: something below needs the value that a row had before each change.
+	// sendOld: changes carry the value that the row had before. Known when the topology is built; see
+	// table_rows.go, as for the next two.
 	sendOld bool
+	parents []tableParent
+	compute func(*task.Task) (tableRows[K, V], error)
 
 	handle       state.AnyHandle // given with As
 	handleAt     string
@@ -46,6 +49,9 @@ func (t *Table[K, V]) As(store state.Handle[K, V]) *Table[K, V] {
 	if store.Name() == "" {
 		t.n.b.fail(t.n.g, "As at %s: the store has no name", t.handleAt)
 		return t
+	}
+	if t.n.g.Store == nil {
+		t.materialize()
 	}
 	t.n.g.Store.Name = store.Name()
 	t.setKey, t.setValue = store.Serdes()

@@ -19,16 +19,15 @@ var notBuilt = map[string]string{
 		process_forward_to_child process_values_store processor_api punctuate_anchored
 		punctuate_both_and_cancel punctuate_stream_time punctuate_wall_clock`,
 	"error handlers": `
-		deserialization_log_and_continue deserialization_table_log_and_continue
-		processing_log_and_continue`,
+		deserialization_log_and_continue deserialization_table_log_and_continue processing_log_and_continue`,
 	"windows": `
 		hopping_grace_aggregate hopping_grace_reduce hopping_no_grace_count null_key_session
-		null_key_sliding null_key_tumbling session_grace_aggregate session_grace_count
-		session_grace_reduce session_no_grace_aggregate session_no_grace_count sliding_grace_aggregate
-		sliding_grace_count sliding_grace_reduce sliding_no_grace_aggregate sliding_no_grace_count
-		tumbling_after_group_by tumbling_aggregate_returns_null tumbling_grace_aggregate
-		tumbling_grace_count tumbling_grace_reduce tumbling_long_retention tumbling_no_grace_count
-		tumbling_no_grace_reduce two_subtopologies unlimited_count unlimited_start_on`,
+		null_key_sliding null_key_tumbling session_grace_aggregate session_grace_count session_grace_reduce
+		session_no_grace_aggregate session_no_grace_count sliding_grace_aggregate sliding_grace_count
+		sliding_grace_reduce sliding_no_grace_aggregate sliding_no_grace_count tumbling_after_group_by
+		tumbling_aggregate_returns_null tumbling_grace_aggregate tumbling_grace_count tumbling_grace_reduce
+		tumbling_long_retention tumbling_no_grace_count tumbling_no_grace_reduce two_subtopologies
+		unlimited_count unlimited_start_on`,
 	"results on window close": `
 		emit_final_hopping emit_final_session emit_final_sliding emit_final_tumbling
 		emit_final_tumbling_count_no_grace emit_final_tumbling_throttled headers_emit_final`,
@@ -38,17 +37,14 @@ var notBuilt = map[string]string{
 		suppress_tumbling_count_no_grace suppress_windowed_time_limit_max_records`,
 	"Cogroup": `cogroup_hopping cogroup_session cogroup_sliding cogroup_three cogroup_tumbling cogroup_two`,
 	"tables from topics and streams, and their operators": `
-		aggregate_then_table_group_by headers_table largest_per_group null_key_table
-		table_chain_group_by table_filter table_filter_keeps_after_filter table_filter_materialized
-		table_filter_not table_group_by_aggregate table_group_by_aggregate_null table_group_by_count
-		table_group_by_null_key table_group_by_reduce table_group_by_same_key_aggregate
-		table_in_memory_store table_map_values table_map_values_materialized table_source
-		table_source_unmaterialized table_to_stream_key_mapper table_to_stream_to_table
-		table_transform_values table_transform_values_unmaterialized to_table to_table_after_select_key`,
+		aggregate_then_table_group_by headers_table largest_per_group table_chain_group_by
+		table_group_by_aggregate table_group_by_aggregate_null table_group_by_count table_group_by_null_key
+		table_group_by_reduce table_group_by_same_key_aggregate table_in_memory_store
+		table_to_stream_to_table table_transform_values table_transform_values_unmaterialized to_table
+		to_table_after_select_key`,
 	"versioned tables": `
-		versioned_aggregate_store versioned_filter versioned_filter_group_by
-		versioned_filter_materialized versioned_filter_to_unversioned versioned_group_by_aggregate
-		versioned_map_values versioned_source`,
+		versioned_aggregate_store versioned_filter versioned_filter_group_by versioned_filter_materialized
+		versioned_filter_to_unversioned versioned_group_by_aggregate versioned_map_values versioned_source`,
 	"joins of streams": `
 		headers_stream_join null_key_stream_inner null_key_stream_left null_key_stream_left_after_map
 		null_key_stream_outer stream_inner_after stream_inner_before stream_inner_grace
@@ -61,11 +57,10 @@ var notBuilt = map[string]string{
 		enrich_then_window headers_stream_table_join null_key_stream_global_inner
 		null_key_stream_table_inner null_key_stream_table_left null_key_stream_table_left_after_map
 		session_suppress_join stream_aggregate_left stream_filtered_table_left stream_global_inner
-		stream_global_left stream_global_left_by_key stream_table_inner
-		stream_table_inner_after_key_change stream_table_left stream_table_left_with_key
-		stream_versioned_table_inner stream_versioned_table_inner_grace stream_versioned_table_left
-		stream_versioned_table_left_grace stream_versioned_table_left_grace_zero
-		windowed_count_join_table`,
+		stream_global_left stream_global_left_by_key stream_table_inner stream_table_inner_after_key_change
+		stream_table_left stream_table_left_with_key stream_versioned_table_inner
+		stream_versioned_table_inner_grace stream_versioned_table_left stream_versioned_table_left_grace
+		stream_versioned_table_left_grace_zero windowed_count_join_table`,
 	"joins of tables": `
 		headers_table_join join_of_aggregates null_key_table_outer table_filtered_join table_inner
 		table_inner_materialized table_inner_one_versioned table_inner_versioned table_join_group_by

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"maps"
 	"strconv"
 	"strings"
 	"testing"
@@ -117,7 +118,21 @@ func keeps[V any](handle state.KeyValue[S, V]) map[string]func(*streamtest.Drive
 	}}
 }
 
-var scenarios = map[string]scenario{
+// scenarios has all that have a topology.
+var scenarios = merged(
+	streamScenarios,
+	tableScenarios,
+)
+
+func merged(parts ...map[string]scenario) map[string]scenario {
+	all := map[string]scenario{}
+	for _, p := range parts {
+		maps.Copy(all, p)
+	}
+	return all
+}
+
+var streamScenarios = map[string]scenario{
 	// Stateless operators.
 	"filter": {out: output, build: func(b *stream.Builder) {
 		input(b).Filter(even).To(topic("output"))

@@ -64,8 +64,9 @@ type Task struct {
 	ID  ID
 	Env Env
 
-	// Memo holds what operators made for this task, by node. Used while the task is opened.
-	Memo map[*graph.Node]any
+	// Memo holds what operators made for this task, by their node, or by the store that several share. Used
+	// while the task is opened.
+	Memo map[any]any
 
 	plan       *Plan
 	inputs     []*input
@@ -90,7 +91,7 @@ type Dropped struct {
 // Open makes the task's operators and queues. committed holds what the group committed for its
 // partitions; those without an entry start afresh.
 func Open(id ID, plan *Plan, env Env, committed map[log.TopicPartition]log.CommittedOffset) (*Task, error) {
-	t := &Task{ID: id, Env: env, plan: plan, Memo: map[*graph.Node]any{}, streamTime: -1}
+	t := &Task{ID: id, Env: env, plan: plan, Memo: map[any]any{}, streamTime: -1}
 	for _, n := range plan.Graph.Subs[id.Sub].Nodes {
 		if n.Kind != graph.Source {
 			continue
@@ -110,6 +111,9 @@ func Open(id ID, plan *Plan, env Env, committed map[log.TopicPartition]log.Commi
 
 // StreamTime is the highest timestamp of the records that were processed, -1 before the first.
 func (t *Task) StreamTime() int64 { return t.streamTime }
+
+// Epoch numbers the epochs: it is what the open one is committed as.
+func (t *Task) Epoch() int64 { return t.commits }
 
 // Dropped returns the counts so far.
 func (t *Task) Dropped() *Dropped { return &t.dropped }

@@ -1,0 +1,42 @@
+package stream
+
+import (
+	"github.com/moldau-io/moldau/stream/internal/task"
+)
+
+// TableFrom reads a topic as a table: each record is the new value of its key's row, null deletes it.
+// Records without a key are dropped and counted. A record with an older timestamp than its row's is the
+// row's new value all the same, unless the table is versioned.
+//
+// The table has a store if it is given one with As, or if something below has to look at its rows or needs
+// to know what a row was before; otherwise it passes changes on as they come. The store has a changelog of
+// its own: the topic may not be compacted, and a record may be changed on its way into the store.
+//
+// Each call makes a table of its own, which Named names.
+func TableFrom[K, V any](b *Builder, t Topic[K, V], opts ...SourceOption) *Table[K, V] {
+	return tableOf(source(b, t, nil), "TableFrom", sourceSettings(opts))
+}
+
+// tableOf makes records the changes of a table.
+func tableOf[K, V any](p *node[K, V], op string, s settings) *Table[K, V] {
+	n := newNode[K, change[V]](p.b, op, s, p.g)
+	t := newTable(n, p.keySerde, p.valueSerde)
+	attach(p, n, func(tk *task.Task, next edge[K, change[V]]) (edge[K, V], error) {
+		keep, err := t.keep(tk, next)
+		if err != nil {
+			return nil, err
+		}
+		return func(r Record[K, V]) error {
+			if r.null&nullKey != 0 {
+				countDropped(tk, nullKey)
+				return nil
+			}
+			o := Record[K, change[V]]{Key: r.Key, Timestamp: r.Timestamp, Headers: r.Headers}
+			if r.null&nullValue == 0 {
+				o.Value = change[V]{New: r.Value, HasNew: true}
+			}
+			return keep(o)
+		}, nil
+	})
+	return t
+}
