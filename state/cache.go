@@ -6,7 +6,7 @@ import (
 	"unsafe"
 )
 
-// cache is the write-back cache of one key-value store. P is what it keeps of a value: the value itself, or
+// cache is the write-back cache of one store. P is what it keeps of a value: the value itself, or
 // its bytes.
 //
 // Each entry has two slots. Their meaning follows from the epoch that touched the entry last:
@@ -50,6 +50,9 @@ type cache[P any] struct {
 
 	hand     uint32 // of the clock: where the next eviction looks
 	complete bool   // every row that Pebble has is cached: what is not here is nowhere
+	memory   bool   // there is no Pebble behind it: nothing is ever flushed or evicted
+
+	order *keyOrder // of the keys; nil in a store that never goes through them in order
 }
 
 // codec is how a P gets to bytes and back.
@@ -60,6 +63,8 @@ type codec[P any] struct {
 	append func(dst []byte, p P) ([]byte, error)
 	// weigh is what p holds outside itself, in bytes; nil: nothing.
 	weigh func(p P) int
+	// logKey appends the key that the changelog has for a row's key; nil: the same.
+	logKey func(dst, key []byte) []byte
 }
 
 const (
@@ -90,6 +95,7 @@ const (
 	stored                           // Pebble has a row for the key, once all flushes are written
 	recent                           // used since the clock's hand passed
 	inUse                            // in the index
+	gone                             // expired, and left until it is handed over
 )
 
 // fixedBytes is what an entry takes beside its key and what its slots hold: itself, its share of the index,
@@ -105,7 +111,17 @@ func newCache[P any](codec codec[P], complete bool) *cache[P] {
 }
 
 func (c *cache[P]) reset(complete bool) {
-	*c = cache[P]{codec: c.codec, seed: c.seed, epoch: c.epoch, complete: complete, index: make([]uint64, 16)}
+	c.empty(complete)
+	if c.order != nil {
+		c.order.reset(complete)
+	}
+}
+
+func (c *cache[P]) empty(complete bool) {
+	*c = cache[P]{
+		codec: c.codec, seed: c.seed, epoch: c.epoch, complete: complete, memory: c.memory, order: c.order,
+		index: make([]uint64, 16),
+	}
 }
 
 func (c *cache[P]) at(i uint32) *entry[P] { return &c.pages[i/pageEntries][i%pageEntries] }
@@ -166,6 +182,9 @@ func (c *cache[P]) add(key []byte, hash uint32) uint32 {
 	c.link(i, hash)
 	c.live++
 	c.keyBytes += len(key)
+	if c.order != nil {
+		c.order.added(i, key)
+	}
 	return i
 }
 
@@ -248,9 +267,12 @@ func (c *cache[P]) load(i uint32, row []byte) error {
 	return nil
 }
 
-// forget drops an entry that load failed for.
+// forget drops an entry.
 func (c *cache[P]) forget(i uint32) {
 	e := c.at(i)
+	if c.order != nil {
+		c.order.dropped(i, c.key(e), e.flags&stored != 0)
+	}
 	c.unlink(i, c.hash(c.key(e)))
 	c.live--
 	c.keyBytes -= int(e.keyLen)
@@ -299,6 +321,21 @@ func (c *cache[P]) begin(epoch uint64) {
 func (c *cache[P]) commit() {
 	c.epoch = 0
 	c.touched = c.touched[:0]
+	if c.memory {
+		c.settle()
+	}
+}
+
+// settle takes the place of a flush where there is no Pebble: what was deleted is forgotten.
+func (c *cache[P]) settle() {
+	for _, i := range c.dirty {
+		e := c.at(i)
+		e.flags &^= dirty
+		if e.flags&currentThere == 0 {
+			c.forget(i)
+		}
+	}
+	c.dirty = c.dirty[:0]
 }
 
 func (c *cache[P]) abort() {
@@ -307,6 +344,11 @@ func (c *cache[P]) abort() {
 		e := c.at(i)
 		e.swap()
 		e.epoch = 0
+	}
+	if c.memory {
+		c.touched = c.touched[:0]
+		c.settle()
+		return
 	}
 	for _, i := range c.dirty[c.dirtyMark:] {
 		c.at(i).flags &^= dirty
@@ -325,6 +367,7 @@ func (c *cache[P]) size() int64 {
 
 func (c *cache[P]) appendChanges(l Changelog) error {
 	buf := make([]byte, 0, 64) // not nil: an empty value is not null
+	var logKey []byte
 	for _, i := range c.touched {
 		e := c.at(i)
 		var value []byte
@@ -335,7 +378,12 @@ func (c *cache[P]) appendChanges(l Changelog) error {
 			}
 			buf = value
 		}
-		if err := l.Append(c.key(e), value, e.currentTs); err != nil {
+		key := c.key(e)
+		if c.codec.logKey != nil {
+			logKey = c.codec.logKey(logKey[:0], key)
+			key = logKey
+		}
+		if err := l.Append(key, value, e.currentTs); err != nil {
 			return err
 		}
 	}
@@ -376,6 +424,10 @@ func (c *cache[P]) gather(r *rows) error {
 func (c *cache[P]) handedOver(flushID uint32) {
 	for _, i := range c.dirty {
 		e := c.at(i)
+		if e.flags&gone != 0 {
+			c.forget(i)
+			continue
+		}
 		e.flushID = flushID
 		e.flags &^= dirty | stored
 		if e.flags&currentThere != 0 {
@@ -415,10 +467,13 @@ func (c *cache[P]) evict(want int64, applied uint32) int64 {
 // rebuild gives back the memory that evicted entries and their keys hold.
 func (c *cache[P]) rebuild() {
 	old := *c
-	c.reset(old.complete)
+	c.empty(old.complete)
+	if c.order != nil {
+		c.order.empty()
+	}
 	for i := range old.used {
 		e := old.at(i)
-		if e.flags&inUse == 0 {
+		if e.flags&inUse == 0 || e.flags&gone != 0 {
 			continue
 		}
 		key := old.key(e)
@@ -433,4 +488,51 @@ func (c *cache[P]) rebuild() {
 	}
 	c.heap = old.heap
 	c.dirtyMark = len(c.dirty)
+}
+
+func (c *cache[P]) inOrder(o *keyOrder) {
+	o.key = func(i uint32) []byte {
+		e := c.at(i)
+		if e.flags&inUse == 0 {
+			return nil
+		}
+		return c.key(e)
+	}
+	c.order = o
+}
+
+// expire drops an entry that nobody will ask for any more. One that waits to be flushed stays until it is handed
+// over, as absent and with nothing to flush. It is for between epochs.
+func (c *cache[P]) expire(i uint32) {
+	e := c.at(i)
+	if e.flags&dirty == 0 {
+		c.forget(i)
+		return
+	}
+	e.flags = e.flags&^(currentThere|committedThere|stored) | gone
+}
+
+// restoreRow takes a record of the changelog to the cache, where there is no Pebble. A nil value is a delete.
+func (c *cache[P]) restoreRow(key, value []byte, timestampMs int64) error {
+	hash := c.hash(key)
+	i, ok := c.find(key, hash)
+	if value == nil {
+		if ok {
+			c.forget(i)
+		}
+		return nil
+	}
+	p, err := c.codec.load(value)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		i = c.add(key, hash)
+	}
+	e := c.at(i)
+	c.weigh(e.current, -1)
+	e.current, e.currentTs = p, timestampMs
+	e.flags |= currentThere
+	c.weigh(p, 1)
+	return nil
 }

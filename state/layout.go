@@ -29,7 +29,11 @@ import (
 //	| 0         | 'v' |                             version of this layout: 1 byte
 //	+-----------+-----+-----------+
 //	| 0         | 'b' | number 8  |                 mark of the last batch: nothing
-//	+-----------+-----+-----------+
+//	+-----------+-----+-------+---+
+//	| 0         | 't' | id 4  |                     time of a store whose rows expire: clock.go
+//	+-----------+-----+-------+
+//
+// The keys of stores whose rows expire are drawn in segments.go.
 //
 // Invariants:
 //  1. A position lies in the batch of the rows that made it true, or in a later one. Pebble comes back from a
@@ -49,6 +53,7 @@ const (
 	kindPos  = 'p'
 	kindVers = 'v'
 	kindMark = 'b'
+	kindTime = 't'
 
 	timestampLen = 8
 	positionLen  = 16 + 4 + 8 + 8
@@ -77,6 +82,10 @@ func versionKey() []byte { return append(appendID(nil, metaID), kindVers) }
 
 func positionKey(id uint32) []byte {
 	return appendID(append(appendID(nil, metaID), kindPos), id)
+}
+
+func clockKey(id uint32) []byte {
+	return appendID(append(appendID(nil, metaID), kindTime), id)
 }
 
 func markKey(number uint64) []byte {

@@ -426,27 +426,33 @@ func (r *modelRun) crash(t *rapid.T) {
 
 // Stores of each kind of value, in two tasks, beside plain maps: random epochs, aborts, flushes, evictions
 // from a cache that is far too small, restores, and restarts with and without a crash.
-func TestModel(t *testing.T) { rapid.Check(t, testModel) }
+func TestModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		testModel(t, func() []modelStore {
+			return []modelStore{
+				newModel("counts", serde.Int64, rapid.Int64(), nil),
+				newModel("names", serde.String, rapid.StringN(0, 10, -1), nil),
+				newModel("maps", serde.JSON[map[string]int](), rapid.MapOfN(rapid.SampledFrom(modelKeys[:6]), rapid.Int(), 0, 3),
+					func(m map[string]int) { m["mutated"] = 1 }),
+				newModel("bytes", serde.Bytes, rapid.Map(rapid.SliceOfN(rapid.Byte(), 0, 20), func(b []byte) []byte { return append([]byte{}, b...) }),
+					func(b []byte) {
+						for i := range b {
+							b[i] ^= 0xff
+						}
+					}),
+			}
+		})
+	})
+}
 
-func testModel(t *rapid.T) {
+func testModel(t *rapid.T, stores func() []modelStore) {
 	r := &modelRun{
 		fs:   vfs.NewCrashableMem(),
 		opts: Options{CacheBytes: rapid.SampledFrom([]int64{1, 1500, 1 << 20}).Draw(t, "cache"), FlushInterval: time.Minute},
 		now:  time.UnixMilli(1e12),
 	}
 	for range 2 {
-		r.of = append(r.of, []modelStore{
-			newModel("counts", serde.Int64, rapid.Int64(), nil),
-			newModel("names", serde.String, rapid.StringN(0, 10, -1), nil),
-			newModel("maps", serde.JSON[map[string]int](), rapid.MapOfN(rapid.SampledFrom(modelKeys[:6]), rapid.Int(), 0, 3),
-				func(m map[string]int) { m["mutated"] = 1 }),
-			newModel("bytes", serde.Bytes, rapid.Map(rapid.SliceOfN(rapid.Byte(), 0, 20), func(b []byte) []byte { return append([]byte{}, b...) }),
-				func(b []byte) {
-					for i := range b {
-						b[i] ^= 0xff
-					}
-				}),
-		})
+		r.of = append(r.of, stores())
 	}
 	r.open(t)
 	r.begin()

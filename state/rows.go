@@ -15,6 +15,9 @@ type rows struct {
 	id    uint32
 	arena []byte // keys and values, one after the other
 	refs  []rowRef
+
+	clock   []byte // what clockKey is set to; nil: nothing
+	expired []byte // all rows but the permanent ones before this key are deleted; nil: none
 }
 
 // rowRef is one row. Its key begins with abbr, eight bytes as a number, zeros where the key is shorter: most
@@ -78,10 +81,21 @@ func (r *rows) sort() {
 }
 
 // batchBytes is about the size the rows have in a batch.
-func (r *rows) batchBytes() int { return len(r.arena) + len(r.refs)*(idLen+6) }
+func (r *rows) batchBytes() int { return len(r.arena) + len(r.refs)*(idLen+6) + 2*positionLen }
 
 // appendTo sorts the rows and adds them to the batch; of several of one key only the last.
 func (r *rows) appendTo(b *pebble.Batch) error {
+	if r.clock != nil {
+		if err := b.Set(clockKey(r.id), r.clock, nil); err != nil {
+			return err
+		}
+	}
+	if r.expired != nil {
+		from := appendSegment(appendID(nil, r.id), permanent+1)
+		if err := b.DeleteRange(from, append(appendID(nil, r.id), r.expired...), nil); err != nil {
+			return err
+		}
+	}
 	r.sort()
 	for i, ref := range r.refs {
 		key := r.key(ref)

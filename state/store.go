@@ -63,6 +63,8 @@ type cells interface {
 	evict(want int64, applied uint32) int64
 	// reset empties the cache. complete says that Pebble has no rows either.
 	reset(complete bool)
+	// restoreRow takes a record of the changelog, by the row's key, where there is no Pebble to take it.
+	restoreRow(key, value []byte, timestampMs int64) error
 }
 
 // storeBase is what all kinds of store have in common: all but the typed access.
@@ -78,14 +80,20 @@ type storeBase struct {
 
 	positionDirty bool
 
-	restoring rows
+	memory bool   // there is no Pebble behind the store
+	timed  *timed // of a store whose rows expire, or nil
+
+	restoring  rows
+	restoreRow []byte // the key of the record being restored
+	// restorePut takes a record of the changelog instead of the rows, if it is not nil.
+	restorePut func(key, value []byte, timestampMs int64) error
 }
 
 // restoreBatchBytes is how many changelog records are sorted and written at a time.
 const restoreBatchBytes = 4 << 20
 
 // openBase finds the store in Pebble. complete reports that it has no rows there.
-func openBase(t *Task, name string) (s *storeBase, complete bool, err error) {
+func openBase(t *Task, name string, settings []Setting) (s *storeBase, complete bool, err error) {
 	if t.epoch != 0 {
 		return nil, false, fmt.Errorf("state: store %s of task %s is opened within epoch %d", name, t.name, t.epoch)
 	}
@@ -94,11 +102,17 @@ func openBase(t *Task, name string) (s *storeBase, complete bool, err error) {
 			return nil, false, fmt.Errorf("state: store %s of task %s is open already", name, t.name)
 		}
 	}
-	id, err := t.db.storeID(storeName{t.name, name})
-	if err != nil {
+	s = &storeBase{task: t, name: name}
+	for _, set := range settings {
+		set(s)
+	}
+	if s.memory {
+		return s, true, nil
+	}
+	if s.id, err = t.db.storeID(storeName{t.name, name}); err != nil {
 		return nil, false, err
 	}
-	s = &storeBase{task: t, name: name, id: id, restoring: rows{id: id}}
+	s.restoring.id = s.id
 	if err := s.readPosition(); err != nil {
 		return nil, false, s.fault("read position", err)
 	}
@@ -154,7 +168,7 @@ func (s *storeBase) fault(step string, err error) error {
 // unflushedBytes takes the dirty entries to be as large as the others.
 func (s *storeBase) unflushedBytes() int64 {
 	live := s.liveCount()
-	if live == 0 {
+	if live == 0 || s.memory {
 		return 0
 	}
 	return s.size() / int64(live) * int64(s.dirtyCount())
@@ -171,6 +185,9 @@ func (s *storeBase) AppendChanges(c Changelog) error {
 }
 
 func (s *storeBase) SetPosition(p Position) {
+	if s.memory {
+		return
+	}
 	s.committed, s.positionDirty = p, true
 	s.task.becameDirty()
 }
@@ -187,8 +204,10 @@ func (s *storeBase) Discard() error {
 	if err := s.task.settle(); err != nil { // a flush that lands later would bring rows back
 		return err
 	}
-	if err := s.clear(); err != nil {
-		return s.fault("discard", err)
+	if !s.memory {
+		if err := s.clear(); err != nil {
+			return s.fault("discard", err)
+		}
 	}
 	s.reset(true)
 	s.task.publish()
@@ -208,6 +227,7 @@ func (s *storeBase) clear() error {
 	if err := errors.Join(
 		b.DeleteRange(appendID(nil, s.id), appendID(nil, s.id+1), nil),
 		b.Delete(positionKey(s.id), nil),
+		b.Delete(clockKey(s.id), nil),
 	); err != nil {
 		return errors.Join(err, b.Close())
 	}
@@ -221,10 +241,30 @@ func (s *storeBase) clear() error {
 }
 
 func (s *storeBase) Restore(key, value []byte, timestampMs int64) error {
+	if s.restorePut != nil {
+		return s.restorePut(key, value, timestampMs)
+	}
 	if s.restoring.len() == 0 {
 		if err := s.beginRestore(); err != nil {
 			return err
 		}
+	}
+	if s.timed != nil {
+		row, live, err := s.timed.restoreKey(s.restoreRow[:0], key)
+		if err != nil {
+			return s.fault("restore", err)
+		}
+		s.restoreRow = row
+		if !live {
+			return nil
+		}
+		key = row
+	}
+	if s.memory {
+		if err := s.cells.restoreRow(key, value, timestampMs); err != nil {
+			return s.fault("restore", err)
+		}
+		return nil
 	}
 	r := &s.restoring
 	if value == nil {
@@ -243,6 +283,9 @@ func (s *storeBase) beginRestore() error {
 	if err := s.betweenEpochs("restore"); err != nil {
 		return err
 	}
+	if s.memory {
+		return nil
+	}
 	if err := s.task.settle(); err != nil {
 		return err
 	}
@@ -257,6 +300,9 @@ func (s *storeBase) beginRestore() error {
 func (s *storeBase) Restored(p Position) error {
 	if err := s.betweenEpochs("restore"); err != nil {
 		return err
+	}
+	if s.memory {
+		return nil
 	}
 	if err := s.task.settle(); err != nil {
 		return err
@@ -273,6 +319,9 @@ func (s *storeBase) Restored(p Position) error {
 // writeRestored writes the gathered records, and p with them if it is not nil.
 func (s *storeBase) writeRestored(p *Position) error {
 	r := &s.restoring
+	if s.timed != nil {
+		r.clock = s.timed.clockRow()
+	}
 	b := s.task.db.pebble.NewBatchWithSize(r.batchBytes() + positionLen)
 	err := r.appendTo(b)
 	if err == nil && p != nil {

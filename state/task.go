@@ -70,7 +70,7 @@ func (t *Task) CommitEpoch() {
 	}
 	t.epoch = 0
 	for _, s := range t.stores {
-		if s.touchedCount() > 0 {
+		if s.touchedCount() > 0 && !s.memory {
 			t.becameDirty()
 		}
 		s.commit()
@@ -101,6 +101,9 @@ func (t *Task) becameDirty() {
 func (t *Task) publish() {
 	var size, unflushed int64
 	for _, s := range t.stores {
+		if s.memory {
+			continue
+		}
 		size += s.size()
 		unflushed += s.unflushedBytes()
 	}
@@ -144,7 +147,7 @@ func (t *Task) StartFlush() error {
 	}
 	f := &flush{done: make(chan struct{}), bytes: t.unflushed}
 	for _, s := range t.stores {
-		if s.dirtyCount() > 0 {
+		if !s.memory && (s.dirtyCount() > 0 || s.timed != nil && s.timed.dropDue) {
 			r := &rows{id: s.id}
 			if err := s.gather(r); err != nil {
 				return s.fault("flush", err)
@@ -222,6 +225,9 @@ func (t *Task) Trim() {
 	over := total - limit + limit/32
 	share := float64(over) * (float64(t.published) / float64(total))
 	for _, s := range t.stores {
+		if s.memory {
+			continue
+		}
 		want := int64(share*(float64(s.size())/float64(t.published))) + 1
 		s.evict(want, t.applied)
 	}

@@ -98,11 +98,11 @@ func (e *Engine) ownTopics() ([]log.TopicSpec, error) {
 			})
 		}
 		for _, s := range sub.Stores() {
-			own = append(own, log.TopicSpec{
-				Name:       s.Changelog(e.cfg.Application),
-				Partitions: e.tasks[id],
-				Config:     map[string]string{"cleanup.policy": "compact"},
-			})
+			config := s.Config
+			if config == nil {
+				config = map[string]string{"cleanup.policy": "compact"}
+			}
+			own = append(own, log.TopicSpec{Name: s.Changelog(e.cfg.Application), Partitions: e.tasks[id], Config: config})
 		}
 	}
 	return own, nil

@@ -53,6 +53,8 @@ func (t *Topic) FullName(application string) string {
 type Store struct {
 	Name string // the handle's; else, set by Resolve, its operator's
 	Node *Node
+	// Config is what the changelog topic is created with; nil: "cleanup.policy" is "compact".
+	Config map[string]string
 }
 
 // Changelog is the name of the store's changelog topic.
