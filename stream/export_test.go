@@ -8,7 +8,7 @@ import (
 
 // Changes calls f with each change that a table sends on, old value included.
 func Changes[K, V any](t *Table[K, V], f func(k K, now, before V, hasNow, hasBefore bool)) {
-	t.sendOld = true
+	t.wantOld()
 	n := newNode[K, change[V]](t.n.b, "Changes", settings{}, t.n.g)
 	attach(t.n, n, func(*task.Task, edge[K, change[V]]) (edge[K, change[V]], error) {
 		return func(r Record[K, change[V]]) error {

@@ -68,13 +68,13 @@ func (g *Grouped[K, V]) input() *node[K, V] {
 
 // Count counts the records of each key. A null value does not count.
 func (g *Grouped[K, V]) Count(opts ...Option) *Table[K, int64] {
-	return aggregate(g, "Count", func(_ Record[K, V], n int64, _ bool) int64 { return n + 1 }, nil, opts)
+	return aggregate(g, "Count", Zero[int64], func(_ Record[K, V], n int64, _ bool) int64 { return n + 1 }, nil, opts)
 }
 
 // Reduce folds the values of each key into one: the first as it is, each further one by f. A null value is
 // passed over. A result that is nil deletes the row.
 func (g *Grouped[K, V]) Reduce(f func(old, v V) V, opts ...Option) *Table[K, V] {
-	return aggregate(g, "Reduce", func(r Record[K, V], old V, ok bool) V {
+	return aggregate(g, "Reduce", nil, func(r Record[K, V], old V, ok bool) V {
 		if !ok {
 			return r.Value
 		}
@@ -88,7 +88,7 @@ func (g *Grouped[K, V]) Reduce(f func(old, v V) V, opts ...Option) *Table[K, V] 
 // add may change the A it is given and return it: it is its own, decoded afresh unless its type is free of
 // pointers.
 func Aggregate[K, V, A any](g *Grouped[K, V], init func() A, add func(K, V, A) A, opts ...Option) *Table[K, A] {
-	return aggregate(g, "Aggregate", func(r Record[K, V], a A, ok bool) A {
+	return aggregate(g, "Aggregate", init, func(r Record[K, V], a A, ok bool) A {
 		if !ok {
 			a = init()
 		}

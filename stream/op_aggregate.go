@@ -6,8 +6,8 @@ import (
 )
 
 // aggregate folds each key's records into a row of a store. inheritValue is the serde of A where that is a
-// type the operator keeps, else nil.
-func aggregate[K, V, A any](g *Grouped[K, V], op string, fold func(r Record[K, V], a A, ok bool) A, inheritValue func() serde.Serde[A], opts []Option) *Table[K, A] {
+// type the operator keeps, else nil. init, unless nil, gives what a key has before its first record.
+func aggregate[K, V, A any](g *Grouped[K, V], op string, init func() A, fold func(r Record[K, V], a A, ok bool) A, inheritValue func() serde.Serde[A], opts []Option) *Table[K, A] {
 	in := g.input()
 	n := newNode[K, change[A]](in.b, op, operatorSettings(opts), in.g)
 	t := newTable[K, A](n, g.keySerde, inheritValue)
@@ -19,6 +19,9 @@ func aggregate[K, V, A any](g *Grouped[K, V], op string, fold func(r Record[K, V
 		}
 		store.sendTo(next)
 		a := &aggregateOp[K, V, A]{t: tk, node: n.g.Index, fold: fold, store: store, isNil: nilCheck[A]()}
+		if t.sendOld {
+			a.init = init
+		}
 		return a.process, nil
 	})
 	return t
@@ -30,6 +33,7 @@ type aggregateOp[K, V, A any] struct {
 	node  int
 	fold  func(r Record[K, V], a A, ok bool) A
 	store *tableStore[K, A]
+	init  func() A // nil: not to be sent as an old value
 	isNil func(A) bool
 }
 
@@ -54,8 +58,14 @@ func (a *aggregateOp[K, V, A]) process(r Record[K, V]) error {
 	o := Record[K, change[A]]{Key: r.Key, Timestamp: r.Timestamp, Headers: r.Headers}
 	o.Value.New = a.fold(r, before.V, before.OK)
 	o.Value.HasNew = a.isNil == nil || !a.isNil(o.Value.New)
-	if before.OK {
+	switch {
+	case before.OK:
 		o.Timestamp = max(o.Timestamp, before.Timestamp)
+	case a.init != nil:
+		// KStreamAggregate sends what init gave as the value before. GroupTable below takes it out of its
+		// group, though nobody put it in. At commit a table sends what its row was: nothing.
+		o.Value.Old = a.init()
+		o.Value.HasOld = a.isNil == nil || !a.isNil(o.Value.Old)
 	}
 	return a.store.putAt(row, o)
 }

@@ -122,9 +122,16 @@ func (s *sinkOp[K, V]) partition(r Record[K, V], keyLen int) (int32, error) {
 // together, and returns the node that reads it. owner, whose name the topic gets, is p's own node or, if
 // nil, the writing one.
 func repartition[K, V any](p *node[K, V], op string, s settings, owner *graph.Node, key func() serde.Serde[K], value func() serde.Serde[V]) *node[K, V] {
+	out, in := through(p, op, s, owner, key, value)
+	needSerdes(p.b, out.g, out.keySerde, out.valueSerde, "", "With(keySerde, valueSerde)")
+	return in
+}
+
+// through makes the node that writes a repartition topic, and the one that reads it.
+func through[K, V any](p *node[K, V], op string, s settings, owner *graph.Node, key func() serde.Serde[K], value func() serde.Serde[V]) (out, in *node[K, V]) {
 	b := p.b
 	topic := &graph.Topic{Repartition: true, Partitions: s.partitions, Owner: owner}
-	out := &node[K, V]{b: b, inheritKey: key, inheritValue: value, g: b.graph.Add(&graph.Node{
+	out = &node[K, V]{b: b, inheritKey: key, inheritValue: value, g: b.graph.Add(&graph.Node{
 		Kind:    graph.Sink,
 		Op:      op,
 		At:      caller(),
@@ -135,7 +142,6 @@ func repartition[K, V any](p *node[K, V], op string, s settings, owner *graph.No
 		topic.Owner = out.g
 		s.apply(b, out.g)
 	}
-	needSerdes(b, out.g, out.keySerde, out.valueSerde, "", "With(keySerde, valueSerde)")
 	p.kids = append(p.kids, func(t *task.Task) (edge[K, V], error) {
 		op, err := newSinkOp(t, out.g, out.keySerde(), out.valueSerde())
 		if err != nil {
@@ -144,14 +150,14 @@ func repartition[K, V any](p *node[K, V], op string, s settings, owner *graph.No
 		op.dropNullKey = true
 		return op.process, nil
 	})
-	in := &node[K, V]{b: b, inheritKey: out.keySerde, inheritValue: out.valueSerde, g: b.graph.Add(&graph.Node{
+	in = &node[K, V]{b: b, inheritKey: out.keySerde, inheritValue: out.valueSerde, g: b.graph.Add(&graph.Node{
 		Kind:  graph.Source,
 		Op:    "From",
 		At:    caller(),
 		Topic: topic,
 	})}
 	in.opens(Topic[K, V]{})
-	return in
+	return out, in
 }
 
 // keyPartition is the partition of an encoded key, as Kafka's Java producer and franz-go choose it, so that

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"github.com/moldau-io/moldau/serde"
 	"github.com/moldau-io/moldau/stream/internal/task"
 )
 
@@ -15,6 +16,29 @@ import (
 // Each call makes a table of its own, which Named names.
 func TableFrom[K, V any](b *Builder, t Topic[K, V], opts ...SourceOption) *Table[K, V] {
 	return tableOf(source(b, t, nil), "TableFrom", sourceSettings(opts))
+}
+
+// ToTable makes the stream's records the changes of a table: each is the new value of its key's row, null
+// deletes it. Records without a key are dropped and counted. If an operator before it changed the keys, the
+// stream goes through a repartition topic first.
+//
+// The table has a store when that of TableFrom has one.
+func (s *Stream[K, V]) ToTable(opts ...RepartitionOption) *Table[K, V] {
+	set := repartitionSettings(opts)
+	if s.rekeyed {
+		// What As or With say of the table holds for its repartition topic too.
+		var t *Table[K, V]
+		in := repartition(s.n, "ToTable", set, nil,
+			func() serde.Serde[K] { return resolve(t.setKey, s.n.keySerde) },
+			func() serde.Serde[V] { return resolve(t.setValue, s.n.valueSerde) })
+		t = tableOf(in, "ToTable", settings{})
+		return t
+	}
+	t := tableOf(s.n, "ToTable", set)
+	if set.partitions > 0 {
+		s.n.b.fail(t.n.g, "Partitions is given, but the keys did not change, so there is no repartition topic")
+	}
+	return t
 }
 
 // tableOf makes records the changes of a table.

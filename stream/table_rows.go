@@ -197,28 +197,31 @@ func (s *tableStore[K, V]) put(r Record[K, change[V]]) error {
 	if err != nil {
 		return err
 	}
+	r.Value = change[V]{New: r.Value.New, HasNew: r.Value.HasNew}
 	return s.putAt(row, r)
 }
 
+// putAt takes a change of the row at hand. The old value in r is for a row that is not there.
 func (s *tableStore[K, V]) putAt(row state.Entry[K, V], r Record[K, change[V]]) error {
-	sent := change[V]{New: r.Value.New, HasNew: r.Value.HasNew}
 	if s.each && s.old {
 		old, err := row.Get()
 		if err != nil {
 			return err
 		}
-		sent.Old, sent.HasOld = old.V, old.OK
+		if old.OK {
+			r.Value.Old, r.Value.HasOld = old.V, true
+		}
 	}
 	var err error
-	if sent.HasNew {
-		err = row.Put(sent.New, r.Timestamp)
+	if r.Value.HasNew {
+		err = row.Put(r.Value.New, r.Timestamp)
 	} else {
 		err = row.Delete(r.Timestamp)
 	}
 	if err != nil || !s.each {
 		return err
 	}
-	return s.next(Record[K, change[V]]{Key: r.Key, Value: sent, Timestamp: r.Timestamp, Headers: r.Headers})
+	return s.next(r)
 }
 
 // sendTouched sends what became of each key in the epoch, in the order of their first update in it.

@@ -37,11 +37,7 @@ var notBuilt = map[string]string{
 		suppress_tumbling_count_no_grace suppress_windowed_time_limit_max_records`,
 	"Cogroup": `cogroup_hopping cogroup_session cogroup_sliding cogroup_three cogroup_tumbling cogroup_two`,
 	"tables from topics and streams, and their operators": `
-		aggregate_then_table_group_by headers_table largest_per_group table_chain_group_by
-		table_group_by_aggregate table_group_by_aggregate_null table_group_by_count table_group_by_null_key
-		table_group_by_reduce table_group_by_same_key_aggregate table_in_memory_store
-		table_to_stream_to_table table_transform_values table_transform_values_unmaterialized to_table
-		to_table_after_select_key`,
+		table_in_memory_store table_transform_values table_transform_values_unmaterialized`,
 	"versioned tables": `
 		versioned_aggregate_store versioned_filter versioned_filter_group_by versioned_filter_materialized
 		versioned_filter_to_unversioned versioned_group_by_aggregate versioned_map_values versioned_source`,
