@@ -147,7 +147,7 @@ func through[K, V any](p *node[K, V], op string, s settings, owner *graph.Node, 
 		if err != nil {
 			return nil, err
 		}
-		op.dropNullKey = true
+		op.dropNullKey = !s.keepNulls
 		return op.process, nil
 	})
 	in = &node[K, V]{b: b, inheritKey: out.keySerde, inheritValue: out.valueSerde, g: b.graph.Add(&graph.Node{

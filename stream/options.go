@@ -11,6 +11,7 @@ type settings struct {
 	name       string
 	named      bool
 	partitions int32
+	keepNulls  bool // records without a key go through the repartition topic too
 	problems   []error
 }
 

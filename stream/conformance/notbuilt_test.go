@@ -50,13 +50,11 @@ var notBuilt = map[string]string{
 		stream_outer_after stream_outer_asymmetric stream_outer_before stream_outer_grace
 		stream_outer_in_memory stream_outer_no_grace stream_outer_throttled stream_three_way`,
 	"joins of a stream and a table": `
-		enrich_then_window headers_stream_table_join null_key_stream_global_inner
-		null_key_stream_table_inner null_key_stream_table_left null_key_stream_table_left_after_map
-		session_suppress_join stream_aggregate_left stream_filtered_table_left stream_global_inner
-		stream_global_left stream_global_left_by_key stream_table_inner stream_table_inner_after_key_change
-		stream_table_left stream_table_left_with_key stream_versioned_table_inner
-		stream_versioned_table_inner_grace stream_versioned_table_left stream_versioned_table_left_grace
-		stream_versioned_table_left_grace_zero windowed_count_join_table`,
+		enrich_then_window null_key_stream_global_inner session_suppress_join stream_global_inner
+		stream_global_left stream_global_left_by_key stream_versioned_table_inner
+		stream_versioned_table_inner_grace stream_versioned_table_left
+		stream_versioned_table_left_grace stream_versioned_table_left_grace_zero
+		windowed_count_join_table`,
 	"joins of tables": `
 		headers_table_join join_of_aggregates null_key_table_outer table_filtered_join table_inner
 		table_inner_materialized table_inner_one_versioned table_inner_versioned table_join_group_by

@@ -122,6 +122,7 @@ func keeps[V any](handle state.KeyValue[S, V]) map[string]func(*streamtest.Drive
 var scenarios = merged(
 	streamScenarios,
 	tableScenarios,
+	streamTableScenarios,
 )
 
 func merged(parts ...map[string]scenario) map[string]scenario {

@@ -1,0 +1,185 @@
+package stream_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/moldau-io/moldau/serde"
+	"github.com/moldau-io/moldau/stream"
+	"github.com/moldau-io/moldau/stream/streamtest"
+)
+
+var (
+	left  = stream.NewTopic("left", serde.String, serde.String)
+	right = stream.NewTopic("right", serde.String, serde.String)
+)
+
+// joinKinds are the joins that scripts name.
+var joinKinds = map[string]func(b *stream.Builder, c joinScript){
+	"JoinTable": func(b *stream.Builder, c joinScript) {
+		stream.JoinTable(stream.From(b, left), c.table(b, right), dashed).To(out)
+	},
+	"LeftJoinTable": func(b *stream.Builder, c joinScript) {
+		stream.LeftJoinTable(stream.From(b, left), c.table(b, right), dashedLeft).To(out)
+	},
+}
+
+func dashed(l, r string) string { return l + "-" + r }
+
+func dashedLeft(l, r string, ok bool) string {
+	if !ok {
+		r = "null"
+	}
+	return l + "-" + r
+}
+
+// joinScript is one of Kafka's join tables: a join, and what each input row gives.
+type joinScript struct {
+	join     string
+	settings map[string]string
+	rows     []joinRow
+}
+
+type joinRow struct {
+	line int
+	side string // L or R
+	in   string // value@ms, or key=value@ms
+	out  []string
+}
+
+func (c joinScript) duration(name string) time.Duration {
+	d, err := time.ParseDuration(c.settings[name])
+	if err != nil {
+		panic(err)
+	}
+	return d
+}
+
+// table is the right side, as a table.
+func (c joinScript) table(b *stream.Builder, t stream.Topic[string, string]) *stream.Table[string, string] {
+	return stream.TableFrom(b, t)
+}
+
+func readJoinScript(t *testing.T, path string) (c joinScript) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.settings = map[string]string{}
+	n := 0
+	for line := range strings.Lines(string(text)) {
+		n++
+		words := strings.Fields(line)
+		switch {
+		case len(words) == 0 || words[0] == "#":
+		case words[0] == "join":
+			c.join = words[1]
+			for _, w := range words[2:] {
+				name, value, _ := strings.Cut(w, "=")
+				c.settings[name] = value
+			}
+		case len(words) > 1 && (words[0] == "L" || words[0] == "R"):
+			c.rows = append(c.rows, joinRow{n, words[0], words[1], words[2:]})
+		default:
+			t.Fatalf("%s:%d: what is this? %s", path, n, line)
+		}
+	}
+	return c
+}
+
+// joinRecord reads value@ms or key=value@ms; without a key it is "k".
+func joinRecord(t *testing.T, s string) stream.Record[string, string] {
+	t.Helper()
+	s, at, _ := strings.Cut(s, "@")
+	ms, err := strconv.ParseInt(at, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, value, ok := strings.Cut(s, "=")
+	if !ok {
+		key, value = "k", s
+	}
+	return rec(key, value, ms)
+}
+
+// Kafka's own join tables give row by row what Kafka's joins give, also if the application is stopped, and
+// its state lost, after each row.
+func TestJoinTables(t *testing.T) {
+	paths, err := filepath.Glob("testdata/joins/*.txt")
+	if err != nil || len(paths) == 0 {
+		t.Fatal("no scripts", err)
+	}
+	for _, path := range paths {
+		c := readJoinScript(t, path)
+		make, ok := joinKinds[c.join]
+		if !ok {
+			t.Fatalf("%s: unknown join %q", path, c.join)
+		}
+		for _, w := range joinWays {
+			t.Run(strings.TrimSuffix(filepath.Base(path), ".txt")+"/"+w.name, func(t *testing.T) {
+				d := streamtest.New(t, build(t, func(b *stream.Builder) { make(b, c) }))
+				c.run(t, d, path, w)
+			})
+		}
+	}
+}
+
+// joinWay is what happens around each row.
+type joinWay struct {
+	name   string
+	abort  bool // it is aborted and done again
+	commit bool
+	after  func(d *streamtest.Driver)
+}
+
+var joinWays = []joinWay{
+	{name: "undisturbed"},
+	{name: "committed", commit: true},
+	{name: "aborted", abort: true, commit: true},
+	{name: "restarted", commit: true, after: (*streamtest.Driver).Restart},
+	{name: "state lost", commit: true, after: (*streamtest.Driver).RestartWithoutState},
+}
+
+func (c joinScript) run(t *testing.T, d *streamtest.Driver, path string, w joinWay) {
+	o := streamtest.Output(d, out)
+	in := map[string]*streamtest.InputTopic[string, string]{"L": streamtest.Input(d, left)}
+	if slices.ContainsFunc(c.rows, func(r joinRow) bool { return r.side == "R" }) {
+		in["R"] = streamtest.Input(d, right)
+	}
+	for _, row := range c.rows {
+		err := in[row.side].PipeRecord(joinRecord(t, row.in))
+		if err == nil && w.abort {
+			d.Abort()
+			err = d.Settle()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, r := range o.All() {
+			if r.ValueIsNull() {
+				got = append(got, fmt.Sprintf("null@%d", r.Timestamp))
+			} else {
+				got = append(got, fmt.Sprintf("%s@%d", r.Value, r.Timestamp))
+			}
+		}
+		if !slices.Equal(got, row.out) {
+			t.Errorf("%s:%d: %s %s: got %q, want %q", path, row.line, row.side, row.in, got, row.out)
+		}
+		if w.commit {
+			if err := d.Commit(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if w.after != nil {
+			w.after(d)
+		}
+	}
+}

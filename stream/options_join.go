@@ -1,0 +1,51 @@
+package stream
+
+// JoinOption is an option of joins of a stream with a stream or a table.
+type JoinOption interface{ join(*settings) }
+
+func (n Name) join(s *settings)           { n.operator(s) }
+func (p PartitionCount) join(s *settings) { p.repartition(s) }
+
+func joinSettings(opts []JoinOption) (s settings) {
+	for _, o := range opts {
+		o.join(&s)
+	}
+	return s
+}
+
+// side is the settings of what a join makes for one of its sides: its name with a suffix.
+func (s settings) side(suffix string) settings {
+	if s.named && s.name != "" {
+		s.name += "-" + suffix
+	} else {
+		s.named = false
+	}
+	s.problems = nil // the join's
+	return s
+}
+
+// joinSide is where a join reads one of its streams: where it is, or behind a repartition topic if its keys
+// changed. keepNulls: records without a key are the join's to judge (KIP-962).
+func joinSide[K, V any](in *Stream[K, V], op, suffix string, s settings, keepNulls bool) *node[K, V] {
+	if !in.rekeyed {
+		return in.n
+	}
+	s = s.side(suffix)
+	s.keepNulls = keepNulls
+	return repartition(in.n, op, s, nil, in.n.keySerde, in.n.valueSerde)
+}
+
+// checkJoin reports a fault of a join's settings at its node.
+func checkJoin[K, V any](n *node[K, V], s settings, rekeyed bool) {
+	if s.partitions > 0 && !rekeyed {
+		n.b.fail(n.g, "Partitions(%d) is for a repartition topic, but no keys changed, so there is none", s.partitions)
+	}
+}
+
+// sameBuilder makes it a fault of n's if what is joined is of different builders.
+func sameBuilder[K, V any](n *node[K, V], left, right *Builder) bool {
+	if left != right {
+		n.b.fail(n.g, "the two sides are of different builders")
+	}
+	return left == right
+}
