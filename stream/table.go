@@ -16,6 +16,9 @@ type Table[K, V any] struct {
 	sendOld bool
 	parents []tableParent
 	compute func(*task.Task) (tableRows[K, V], error)
+	// oneOrigin: the table joins two that may change with one and the same change. When the first of them
+	// does, the other is changed already, so what a row was can only be known from a store.
+	oneOrigin bool
 
 	handle       state.AnyHandle // given with As
 	handleAt     string

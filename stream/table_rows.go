@@ -79,6 +79,9 @@ func (t *Table[K, V]) askOld(force bool) bool {
 			t.materialize()
 		}
 		t.sendOld = force
+	case t.oneOrigin:
+		t.materialize()
+		t.sendOld = true
 	default:
 		t.sendOld = true
 		for _, p := range t.parents {

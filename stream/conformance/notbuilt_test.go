@@ -56,11 +56,8 @@ var notBuilt = map[string]string{
 		stream_versioned_table_left_grace stream_versioned_table_left_grace_zero
 		windowed_count_join_table`,
 	"joins of tables": `
-		headers_table_join join_of_aggregates null_key_table_outer table_filtered_join table_inner
-		table_inner_materialized table_inner_one_versioned table_inner_versioned table_join_group_by
-		table_join_to_versioned table_left table_left_materialized table_left_versioned table_outer
-		table_outer_materialized table_outer_versioned table_self_join table_three_way_inner
-		table_three_way_mixed table_three_way_right_nested windowed_table_inner windowed_table_outer`,
+		table_inner_one_versioned table_inner_versioned table_join_to_versioned table_left_versioned
+		table_outer_versioned windowed_table_inner windowed_table_outer`,
 	"foreign-key joins": `
 		fk_chain fk_inner fk_inner_by_key fk_inner_group_by fk_inner_unmaterialized fk_inner_versioned
 		fk_left fk_left_unmaterialized`,

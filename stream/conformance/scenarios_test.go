@@ -123,6 +123,7 @@ var scenarios = merged(
 	streamScenarios,
 	tableScenarios,
 	streamTableScenarios,
+	tableJoinScenarios,
 )
 
 func merged(parts ...map[string]scenario) map[string]scenario {
