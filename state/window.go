@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -267,7 +268,7 @@ func (s *WindowStore[K, V]) Each(k K, fromMs, toMs int64, backward bool, yield f
 	return err
 }
 
-func (s *WindowStore[K, V]) each(k K, fromMs, toMs int64, backward bool, yield func(WindowRow[K, V]) bool) (err error) {
+func (s *WindowStore[K, V]) each(k K, fromMs, toMs int64, backward bool, yield func(WindowRow[K, V]) bool) error {
 	fromMs, toMs, some := s.clamp(fromMs, toMs)
 	if !some {
 		return nil
@@ -278,38 +279,18 @@ func (s *WindowStore[K, V]) each(k K, fromMs, toMs int64, backward bool, yield f
 	}
 	key := len(from)
 	from = appendTime(from, fromMs)
-	to := append(s.to[:0], from[:key]...)
-	if toMs < math.MaxInt64 {
-		to = appendTime(to, toMs+1)
-	} else {
-		to = append(appendTime(to, toMs), 0xff, 0xff, 0xff, 0xff, 0xff)
-	}
-	s.from, s.to = nil, nil
-	w := s.walkRows(s.order, backward)
-	defer func() {
-		s.from, s.to = from, to
-		if e := w.end(); err == nil {
-			err = e
+	to := appendAfter(append(s.to[:0], from[:key]...), toMs)
+	s.from, s.to = nil, nil // the loop may come here again
+	err = s.eachOfKey(s.timed, keyRange{from, to, key, key + s.tailLen(), fromMs, toMs, backward}, func(w *walk[V]) (bool, error) {
+		v, err := w.value()
+		if err != nil {
+			return false, err
 		}
-	}()
-	length := key + s.tailLen()
-	for seg := s.firstSegment(fromMs, toMs, backward); seg != nil; seg = s.segmentAfter(seg, fromMs, toMs, backward) {
-		w.enter(seg, from, to)
-		for w.next() {
-			if len(w.key) != length || !bytes.Equal(w.key[:key], from[:key]) {
-				continue // a longer key whose bytes lie in between
-			}
-			v, err := w.value()
-			if err != nil {
-				return err
-			}
-			start := timeAt(w.key[key:])
-			if !yield(WindowRow[K, V]{k, start, s.end(start), v.V, v.Timestamp}) {
-				return nil
-			}
-		}
-	}
-	return nil
+		start := timeAt(w.key[key:])
+		return yield(WindowRow[K, V]{k, start, s.end(start), v.V, v.Timestamp}), nil
+	})
+	s.from, s.to = from, to
+	return err
 }
 
 // FetchAll ranges over the windows of all keys whose starts lie in [fromMs, toMs], both included, by start and
@@ -323,58 +304,33 @@ func (s *WindowStore[K, V]) All() iter.Seq2[WindowRow[K, V], error] {
 	return s.FetchAll(math.MinInt64, math.MaxInt64)
 }
 
-// eachOfAll goes through the segments in order. Rows of one segment lie by key: if they have several starts,
-// they are gathered, at most gatherRows at a time, and sorted.
-func (s *WindowStore[K, V]) eachOfAll(fromMs, toMs int64, yield func(WindowRow[K, V]) bool) (err error) {
+func (s *WindowStore[K, V]) eachOfAll(fromMs, toMs int64, yield func(WindowRow[K, V]) bool) error {
 	fromMs, toMs, some := s.clamp(fromMs, toMs)
 	if !some {
 		return nil
 	}
-	w := s.walkRows(s.order, false)
-	defer func() {
-		if e := w.end(); err == nil {
-			err = e
-		}
-	}()
 	tail := s.tailLen()
-	for seg := s.firstSegment(fromMs, toMs, false); seg != nil; seg = s.segmentAfter(seg, fromMs, toMs, false) {
-		g := gathering{from: fromMs, to: toMs, tail: tail}
-		for {
-			w.enter(seg, nil, nil)
-			for w.next() {
-				if len(w.key) < tail {
-					return s.fault("scan", fmt.Errorf("%w: key of %d bytes has no window", ErrCorrupt, len(w.key)))
-				}
-				g.add(timeAt(w.key[len(w.key)-tail:]), w.key)
-			}
-			if w.err != nil {
-				return w.err
-			}
-			for _, r := range g.take() {
-				if more, err := s.yieldRow(seg, r, yield); !more || err != nil {
-					return err
-				}
-			}
-			if !g.more {
-				break
-			}
-			g.more = false
+	return s.eachInTime(s.timed, fromMs, toMs, tail, compareWindows(tail), func(row []byte, v Value[V]) (bool, error) {
+		at := len(row) - tail
+		key, err := s.keySerde.Decode(s.own(row[:at]))
+		if err != nil {
+			return false, s.fault("decode key", err)
 		}
-	}
-	return nil
+		start := timeAt(row[at:])
+		return yield(WindowRow[K, V]{key, start, s.end(start), v.V, v.Timestamp}), nil
+	})
 }
 
-func (s *WindowStore[K, V]) yieldRow(seg *segment, r gathered, yield func(WindowRow[K, V]) bool) (more bool, err error) {
-	s.row = append(appendSegment(s.row[:idLen], seg.number), r.key...)
-	v, err := s.peek(s.row)
-	if err != nil || !v.OK {
-		return true, err
+// compareWindows orders rows by start, key and sequence.
+func compareWindows(tail int) func(a, b []byte) int {
+	return func(a, b []byte) int {
+		atA, atB := len(a)-tail, len(b)-tail
+		return cmp.Or(
+			bytes.Compare(a[atA:atA+timeLen], b[atB:atB+timeLen]),
+			bytes.Compare(a[:atA], b[:atB]),
+			bytes.Compare(a[atA:], b[atB:]),
+		)
 	}
-	key, err := s.keySerde.Decode(s.own(r.key[:len(r.key)-s.tailLen()]))
-	if err != nil {
-		return false, s.fault("decode key", err)
-	}
-	return yield(WindowRow[K, V]{key, r.time, s.end(r.time), v.V, v.Timestamp}), nil
 }
 
 // EachTouched calls yield for each window that the open epoch has put or deleted, in the order of first touch,

@@ -1,0 +1,60 @@
+//go:build go1.27
+
+package stream
+
+import "iter"
+
+// This file has the operators that change a type again, as methods, which may have type parameters of their own
+// from Go 1.27 on: so a whole topology reads as one chain. Each does what the function of its name does.
+//
+// GroupByKey stays a function: see there.
+
+// Map is the function Map.
+func (s *Stream[K, V]) Map[K2, V2 any](f func(K, V) (K2, V2), opts ...Option) *Stream[K2, V2] {
+	return Map(s, f, opts...)
+}
+
+// MapValues is the function MapValues.
+func (s *Stream[K, V]) MapValues[W any](f func(V) W, opts ...Option) *Stream[K, W] {
+	return MapValues(s, f, opts...)
+}
+
+// MapValuesWithKey is the function MapValuesWithKey.
+func (s *Stream[K, V]) MapValuesWithKey[W any](f func(K, V) W, opts ...Option) *Stream[K, W] {
+	return MapValuesWithKey(s, f, opts...)
+}
+
+// FlatMap is the function FlatMap.
+func (s *Stream[K, V]) FlatMap[K2, V2 any](f func(K, V) iter.Seq2[K2, V2], opts ...Option) *Stream[K2, V2] {
+	return FlatMap(s, f, opts...)
+}
+
+// FlatMapValues is the function FlatMapValues.
+func (s *Stream[K, V]) FlatMapValues[W any](f func(V) iter.Seq[W], opts ...Option) *Stream[K, W] {
+	return FlatMapValues(s, f, opts...)
+}
+
+// FlatMapValuesWithKey is the function FlatMapValuesWithKey.
+func (s *Stream[K, V]) FlatMapValuesWithKey[W any](f func(K, V) iter.Seq[W], opts ...Option) *Stream[K, W] {
+	return FlatMapValuesWithKey(s, f, opts...)
+}
+
+// SelectKey is the function SelectKey.
+func (s *Stream[K, V]) SelectKey[K2 any](f func(K, V) K2, opts ...Option) *Stream[K2, V] {
+	return SelectKey(s, f, opts...)
+}
+
+// GroupBy is the function GroupBy.
+func (s *Stream[K, V]) GroupBy[K2 any](f func(K, V) K2, opts ...RepartitionOption) *Grouped[K2, V] {
+	return GroupBy(s, f, opts...)
+}
+
+// Aggregate is the function Aggregate.
+func (g *Grouped[K, V]) Aggregate[A any](init func() A, add func(K, V, A) A, opts ...Option) *Table[K, A] {
+	return Aggregate(g, init, add, opts...)
+}
+
+// MapValues is the function MapTable.
+func (t *Table[K, V]) MapValues[W any](f func(K, V) W, opts ...Option) *Table[K, W] {
+	return MapTable(t, f, opts...)
+}
