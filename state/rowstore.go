@@ -190,7 +190,7 @@ func (s *rowStore[V]) own(b []byte) []byte {
 
 // put sets the entry's value in the open epoch.
 func (s *rowStore[V]) put(i uint32, v V, timestampMs int64) error {
-	if s.task.epoch == 0 {
+	if s.task.epoch == 0 && !s.putting {
 		return s.fault("put", errNoEpoch)
 	}
 	if s.live != nil {
@@ -221,7 +221,7 @@ var errNoEpoch = errors.New("no epoch is open")
 
 // delete removes the entry's value in the open epoch.
 func (s *rowStore[V]) delete(i uint32, timestampMs int64) error {
-	if s.task.epoch == 0 {
+	if s.task.epoch == 0 && !s.putting {
 		return s.fault("delete", errNoEpoch)
 	}
 	if s.live != nil {

@@ -83,10 +83,12 @@ type storeBase struct {
 	memory bool   // there is no Pebble behind the store
 	timed  *timed // of a store whose rows expire, or nil
 
-	restoring  rows
-	restoreRow []byte // the key of the record being restored
+	restoring rows
+	rowKey    []byte // of the record being restored
 	// restorePut takes a record of the changelog instead of the rows, if it is not nil.
-	restorePut func(key, value []byte, timestampMs int64) error
+	restorePut    func(key, value []byte, timestampMs int64) error
+	putting       bool // between beginPuts and finishPuts
+	restoredBytes int  // since beginPuts
 }
 
 // restoreBatchBytes is how many changelog records are sorted and written at a time.
@@ -201,6 +203,10 @@ func (s *storeBase) Discard() error {
 	if err := s.betweenEpochs("discard"); err != nil {
 		return err
 	}
+	if s.putting { // a restore that did not finish
+		s.putting = false
+		s.abort()
+	}
 	if err := s.task.settle(); err != nil { // a flush that lands later would bring rows back
 		return err
 	}
@@ -250,11 +256,11 @@ func (s *storeBase) Restore(key, value []byte, timestampMs int64) error {
 		}
 	}
 	if s.timed != nil {
-		row, live, err := s.timed.restoreKey(s.restoreRow[:0], key)
+		row, live, err := s.timed.restoreKey(s.rowKey[:0], key)
 		if err != nil {
 			return s.fault("restore", err)
 		}
-		s.restoreRow = row
+		s.rowKey = row
 		if !live {
 			return nil
 		}
@@ -301,14 +307,20 @@ func (s *storeBase) Restored(p Position) error {
 	if err := s.betweenEpochs("restore"); err != nil {
 		return err
 	}
-	if s.memory {
-		return nil
-	}
 	if err := s.task.settle(); err != nil {
 		return err
 	}
-	if err := s.writeRestored(&p); err != nil {
-		return err
+	if s.restorePut != nil {
+		if err := s.finishPuts(&p); err != nil {
+			return err
+		}
+	} else if !s.memory {
+		if err := s.writeRestored(&p); err != nil {
+			return err
+		}
+	}
+	if s.memory {
+		return nil
 	}
 	s.stored, s.hasStored = p, true
 	s.committed, s.positionDirty = p, false
@@ -334,5 +346,6 @@ func (s *storeBase) writeRestored(p *Position) error {
 		return s.fault("restore", err)
 	}
 	r.reset()
+	r.clock, r.expired = nil, nil
 	return nil
 }

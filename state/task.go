@@ -23,6 +23,8 @@ type Task struct {
 	last   uint64 // the last that was begun
 	closed bool
 
+	puttings uint64 // restores that put (storeBase.beginPuts)
+
 	flushID  uint32   // of the last flush that was started
 	applied  uint32   // of the last flush that Pebble has
 	inFlight []*flush // started and not known to be in Pebble, in order
