@@ -21,15 +21,28 @@ type Handle[K, V any] interface {
 // KeyValue is the handle of a key-value store that keeps a timestamp with each value. Two handles with one
 // name mean the same store.
 type KeyValue[K, V any] struct {
-	name  string
-	key   serde.Serde[K]
-	value serde.Serde[V]
+	name     string
+	key      serde.Serde[K]
+	value    serde.Serde[V]
+	inMemory bool
 }
 
 // NewKeyValue declares a key-value store. It is made when the application starts, once for each task.
 func NewKeyValue[K, V any](name string, k serde.Serde[K], v serde.Serde[V]) KeyValue[K, V] {
-	return KeyValue[K, V]{name, k, v}
+	return KeyValue[K, V]{name: name, key: k, value: v}
 }
+
+// InMemory has the store keep all of its rows in memory, and restore them from the changelog at each start.
+func (h KeyValue[K, V]) InMemory() KeyValue[K, V] {
+	h.inMemory = true
+	return h
+}
+
+// IsInMemory reports whether the store is kept in memory.
+func (h KeyValue[K, V]) IsInMemory() bool { return h.inMemory }
+
+// Settings are those to open the store with.
+func (h KeyValue[K, V]) Settings() []Setting { return memorySetting(h.inMemory) }
 
 // Name is the store's name, which its changelog topic has too.
 func (h KeyValue[K, V]) Name() string { return h.name }
