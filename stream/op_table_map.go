@@ -11,6 +11,7 @@ import (
 func MapTable[K, V, W any](t *Table[K, V], f func(K, V) W, opts ...Option) *Table[K, W] {
 	n := newNode[K, change[W]](t.n.b, "MapTable", operatorSettings(opts), t.n.g)
 	o := newTable[K, W](n, t.keySerde, nil)
+	o.closes = t.closes
 	isNil := nilCheck[W]()
 	o.computed(func(tk *task.Task) (tableRows[K, W], error) {
 		rows, err := t.rows(tk)

@@ -20,6 +20,11 @@ type Table[K, V any] struct {
 	// does, the other is changed already, so what a row was can only be known from a store.
 	oneOrigin bool
 
+	// Of the table of a windowed aggregation, and closes of what follows it with the same keys; see window_table.go.
+	openRows func(*task.Task) (tableRows[K, V], error)
+	refuses  func(state.AnyHandle) error
+	closes   func(endMs int64) (streamTimeMs int64) // when a window that ends then takes no more records
+
 	handle       state.AnyHandle // given with As
 	handleAt     string
 	setKey       serde.Serde[K]
@@ -51,6 +56,15 @@ func (t *Table[K, V]) As(store state.Handle[K, V]) *Table[K, V] {
 	t.handle, t.handleAt = store, caller()
 	if store.Name() == "" {
 		t.n.b.fail(t.n.g, "As at %s: the store has no name", t.handleAt)
+		return t
+	}
+	if t.refuses != nil {
+		if err := t.refuses(store); err != nil {
+			t.n.b.fail(t.n.g, "As at %s: %w", t.handleAt, err)
+			return t
+		}
+		t.n.g.Store.Name = store.Name()
+		_, t.setValue = store.Serdes() // how windowed keys are written is their windows' to say
 		return t
 	}
 	if t.n.g.Store == nil {

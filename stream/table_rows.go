@@ -112,6 +112,9 @@ func (t *Table[K, V]) rows(tk *task.Task) (tableRows[K, V], error) {
 		}
 		return t.compute(tk)
 	}
+	if t.openRows != nil {
+		return t.openRows(tk)
+	}
 	s, err := t.store(tk)
 	if err != nil {
 		return tableRows[K, V]{}, err

@@ -20,17 +20,8 @@ var notBuilt = map[string]string{
 		punctuate_both_and_cancel punctuate_stream_time punctuate_wall_clock`,
 	"error handlers": `
 		deserialization_log_and_continue deserialization_table_log_and_continue processing_log_and_continue`,
-	"windows": `
-		hopping_grace_aggregate hopping_grace_reduce hopping_no_grace_count null_key_session
-		null_key_sliding null_key_tumbling session_grace_aggregate session_grace_count session_grace_reduce
-		session_no_grace_aggregate session_no_grace_count sliding_grace_aggregate sliding_grace_count
-		sliding_grace_reduce sliding_no_grace_aggregate sliding_no_grace_count tumbling_after_group_by
-		tumbling_aggregate_returns_null tumbling_grace_aggregate tumbling_grace_count tumbling_grace_reduce
-		tumbling_long_retention tumbling_no_grace_count tumbling_no_grace_reduce two_subtopologies
-		unlimited_count unlimited_start_on`,
-	"results on window close": `
-		emit_final_hopping emit_final_session emit_final_sliding emit_final_tumbling
-		emit_final_tumbling_count_no_grace emit_final_tumbling_throttled headers_emit_final`,
+	"windows":                 `two_subtopologies`,
+	"results on window close": `emit_final_tumbling_throttled`,
 	"Suppress": `
 		headers_suppress suppress_hopping suppress_session suppress_sliding suppress_table_tombstones
 		suppress_time_limit suppress_time_limit_max_records suppress_time_limit_zero suppress_tumbling

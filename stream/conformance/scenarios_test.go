@@ -122,6 +122,7 @@ func keeps[V any](handle state.KeyValue[S, V]) map[string]func(*streamtest.Drive
 var scenarios = merged(
 	streamScenarios,
 	tableScenarios,
+	timedScenarios,
 	streamTableScenarios,
 	tableJoinScenarios,
 )

@@ -7,7 +7,6 @@ import (
 
 	"github.com/moldau-io/moldau/log"
 	"github.com/moldau-io/moldau/serde"
-	"github.com/moldau-io/moldau/state"
 	"github.com/moldau-io/moldau/stream"
 	"github.com/moldau-io/moldau/stream/internal/bridge"
 )
@@ -213,26 +212,4 @@ func (o *OutputTopic[K, V]) committed() {
 func (o *OutputTopic[K, V]) aborted() {
 	o.read(log.ReadUncommitted) // past what was aborted
 	o.unread = o.unread[:o.safe]
-}
-
-// Rows returns the rows of a key-value store, of all tasks: in the order of their encoded keys, task by
-// task. They include what is not committed.
-func Rows[K, V any](d *Driver, handle state.KeyValue[K, V]) []state.Row[K, V] {
-	d.t.Helper()
-	var rows []state.Row[K, V]
-	for _, s := range d.engine.Slots() {
-		for _, st := range s.Task.Stores() {
-			store, ok := st.Store.(*state.KeyValueStore[K, V])
-			if !ok || store.Name() != handle.Name() {
-				continue
-			}
-			for row, err := range store.All() {
-				if err != nil {
-					d.t.Fatalf("streamtest: read store %s: %v", handle.Name(), err)
-				}
-				rows = append(rows, row)
-			}
-		}
-	}
-	return rows
 }

@@ -86,6 +86,7 @@ type Dropped struct {
 	NullKey   int64 // no key, where one is needed
 	NullValue int64 // null, where the type has no way to say so
 	Timestamp int64 // a negative timestamp from an extractor
+	Late      int64 // a window that was closed; a record counts once for each
 }
 
 // Open makes the task's operators and queues. committed holds what the group committed for its

@@ -1,0 +1,51 @@
+package streamtest
+
+import (
+	"iter"
+
+	"github.com/moldau-io/moldau/state"
+)
+
+// Rows returns the rows of a key-value store, of all tasks: in the order of their encoded keys, task by
+// task. They include what is not committed.
+func Rows[K, V any](d *Driver, handle state.KeyValue[K, V]) []state.Row[K, V] {
+	d.t.Helper()
+	return rows[*state.KeyValueStore[K, V], state.Row[K, V]](d, handle)
+}
+
+// WindowRows returns the windows of a window store, of all tasks: by start and then by encoded key, task by task.
+// They include what is not committed.
+func WindowRows[K, V any](d *Driver, handle state.Window[K, V]) []state.WindowRow[K, V] {
+	d.t.Helper()
+	return rows[*state.WindowStore[K, V], state.WindowRow[K, V]](d, handle)
+}
+
+// SessionRows returns the sessions of a session store, of all tasks: by end, start and encoded key, task by task.
+// They include what is not committed.
+func SessionRows[K, V any](d *Driver, handle state.Session[K, V]) []state.WindowRow[K, V] {
+	d.t.Helper()
+	return rows[*state.SessionStore[K, V], state.WindowRow[K, V]](d, handle)
+}
+
+func rows[S interface {
+	state.Store
+	All() iter.Seq2[R, error]
+}, R any](d *Driver, handle state.AnyHandle) []R {
+	d.t.Helper()
+	var rows []R
+	for _, s := range d.engine.Slots() {
+		for _, st := range s.Task.Stores() {
+			store, ok := st.Store.(S)
+			if !ok || store.Name() != handle.Name() {
+				continue
+			}
+			for row, err := range store.All() {
+				if err != nil {
+					d.t.Fatalf("streamtest: read store %s: %v", handle.Name(), err)
+				}
+				rows = append(rows, row)
+			}
+		}
+	}
+	return rows
+}
