@@ -165,12 +165,16 @@ func (o *keyOrder) sorted(s *segment) *btree.BTreeG[place] {
 	return s.tree
 }
 
-// ascend appends to dst the entries of the segment from key on, or after it, without the segment's number in
-// key, until dst is full.
-func (o *keyOrder) ascend(s *segment, dst []uint32, key []byte, after bool) []uint32 {
-	o.probe = key
-	o.sorted(s).Ascend(place{abbreviate(key), probeEntry}, func(p place) bool {
-		if after && bytes.Equal(o.tail(p.i), key) {
+// ascend appends to dst the entries of the segment whose keys, without the segment's number, lie in [from, to), or
+// after from, until dst is full; a nil bound is none.
+func (o *keyOrder) ascend(s *segment, dst []uint32, from []byte, after bool, to []byte) []uint32 {
+	o.probe = from
+	bound := abbreviate(to)
+	o.sorted(s).Ascend(place{abbreviate(from), probeEntry}, func(p place) bool {
+		if to != nil && (p.abbr > bound || p.abbr == bound && bytes.Compare(o.tail(p.i), to) >= 0) {
+			return false
+		}
+		if after && bytes.Equal(o.tail(p.i), from) {
 			return true
 		}
 		dst = append(dst, p.i)
@@ -179,20 +183,24 @@ func (o *keyOrder) ascend(s *segment, dst []uint32, key []byte, after bool) []ui
 	return dst
 }
 
-// descend does the same backward, from the last entry before key; a nil key is after all others.
-func (o *keyOrder) descend(s *segment, dst []uint32, key []byte) []uint32 {
+// descend does the same backward, from the last entry before to on.
+func (o *keyOrder) descend(s *segment, dst []uint32, from, to []byte) []uint32 {
+	bound := abbreviate(from)
 	take := func(p place) bool {
-		if key != nil && bytes.Equal(o.tail(p.i), key) {
+		if p.abbr < bound || p.abbr == bound && bytes.Compare(o.tail(p.i), from) < 0 {
+			return false
+		}
+		if to != nil && bytes.Equal(o.tail(p.i), to) {
 			return true
 		}
 		dst = append(dst, p.i)
 		return len(dst) < cap(dst)
 	}
-	if key == nil {
+	if to == nil {
 		o.sorted(s).Reverse(take)
 	} else {
-		o.probe = key
-		o.sorted(s).Descend(place{abbreviate(key), probeEntry}, take)
+		o.probe = to
+		o.sorted(s).Descend(place{abbreviate(to), probeEntry}, take)
 	}
 	return dst
 }

@@ -184,20 +184,19 @@ func (w *walk[V]) next() bool {
 // fill finds the next cached entries.
 func (w *walk[V]) fill() {
 	w.places, w.at = w.places[:0], 0
+	from, to := w.from, w.to
 	switch {
-	case !w.backward && w.last == nil:
-		w.places = w.order.ascend(w.seg, w.places, w.from, false)
-	case !w.backward:
-		w.places = w.order.ascend(w.seg, w.places, w.last, true)
-	case w.last == nil:
-		w.places = w.order.descend(w.seg, w.places, w.to)
-	default:
-		w.places = w.order.descend(w.seg, w.places, w.last)
+	case w.backward && w.last != nil:
+		to = w.last
+	case w.last != nil:
+		from = w.last
+	}
+	if w.backward {
+		w.places = w.order.descend(w.seg, w.places, from, to)
+	} else {
+		w.places = w.order.ascend(w.seg, w.places, from, w.last != nil, to)
 	}
 	w.ended = len(w.places) < cap(w.places)
-	for n := len(w.places); n > 0 && !w.within(w.order.tail(w.places[n-1])); n-- {
-		w.places, w.ended = w.places[:n-1], true
-	}
 	if n := len(w.places); n > 0 {
 		w.last = w.order.tail(w.places[n-1])
 	}
