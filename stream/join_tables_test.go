@@ -13,6 +13,7 @@ import (
 	"github.com/moldau-io/moldau/serde"
 	"github.com/moldau-io/moldau/stream"
 	"github.com/moldau-io/moldau/stream/streamtest"
+	"github.com/moldau-io/moldau/windows"
 )
 
 var (
@@ -28,6 +29,19 @@ var joinKinds = map[string]func(b *stream.Builder, c joinScript){
 	"LeftJoinTable": func(b *stream.Builder, c joinScript) {
 		stream.LeftJoinTable(stream.From(b, left), c.table(b, right), dashedLeft).To(out)
 	},
+	"JoinStreams": func(b *stream.Builder, c joinScript) {
+		l, r := stream.From(b, left), stream.From(b, left)
+		if _, self := c.settings["self"]; !self {
+			r = stream.From(b, right)
+		}
+		stream.JoinStreams(l, r, c.window(), dashed).To(out)
+	},
+	"LeftJoinStreams": func(b *stream.Builder, c joinScript) {
+		stream.LeftJoinStreams(stream.From(b, left), stream.From(b, right), c.window(), dashedLeft).To(out)
+	},
+	"OuterJoinStreams": func(b *stream.Builder, c joinScript) {
+		stream.OuterJoinStreams(stream.From(b, left), stream.From(b, right), c.window(), dashedOuter).To(out)
+	},
 }
 
 func dashed(l, r string) string { return l + "-" + r }
@@ -37,6 +51,13 @@ func dashedLeft(l, r string, ok bool) string {
 		r = "null"
 	}
 	return l + "-" + r
+}
+
+func dashedOuter(l, r string, have stream.Sides) string {
+	if !have.Left() {
+		l = "null"
+	}
+	return dashedLeft(l, r, have.Right())
 }
 
 // joinScript is one of Kafka's join tables: a join, and what each input row gives.
@@ -60,6 +81,8 @@ func (c joinScript) duration(name string) time.Duration {
 	}
 	return d
 }
+
+func (c joinScript) window() windows.Join { return windows.Within(c.duration("within")) }
 
 // table is the right side, as a table.
 func (c joinScript) table(b *stream.Builder, t stream.Topic[string, string]) *stream.Table[string, string] {

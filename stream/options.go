@@ -12,6 +12,7 @@ type settings struct {
 	named      bool
 	partitions int32
 	keepNulls  bool // records without a key go through the repartition topic too
+	inMemory   bool
 	problems   []error
 }
 

@@ -6,6 +6,15 @@ type JoinOption interface{ join(*settings) }
 func (n Name) join(s *settings)           { n.operator(s) }
 func (p PartitionCount) join(s *settings) { p.repartition(s) }
 
+// MemoryOnly is an option of operators with buffers. See InMemory.
+type MemoryOnly struct{}
+
+// InMemory keeps an operator's buffers in memory only. They have changelogs all the same, from which they are
+// read at each start, and are bounded by memory, not by disk.
+func InMemory() MemoryOnly { return MemoryOnly{} }
+
+func (MemoryOnly) join(s *settings) { s.inMemory = true }
+
 func joinSettings(opts []JoinOption) (s settings) {
 	for _, o := range opts {
 		o.join(&s)

@@ -32,14 +32,6 @@ var notBuilt = map[string]string{
 	"versioned tables": `
 		versioned_aggregate_store versioned_filter versioned_filter_group_by versioned_filter_materialized
 		versioned_filter_to_unversioned versioned_group_by_aggregate versioned_map_values versioned_source`,
-	"joins of streams": `
-		headers_stream_join null_key_stream_inner null_key_stream_left null_key_stream_left_after_map
-		null_key_stream_outer stream_inner_after stream_inner_before stream_inner_grace
-		stream_inner_in_memory stream_inner_no_grace stream_inner_self stream_inner_with_key
-		stream_inner_zero_window stream_left_after stream_left_after_key_change stream_left_before
-		stream_left_grace stream_left_no_grace stream_left_past_only stream_left_throttled
-		stream_outer_after stream_outer_asymmetric stream_outer_before stream_outer_grace
-		stream_outer_in_memory stream_outer_no_grace stream_outer_throttled stream_three_way`,
 	"joins of a stream and a table": `
 		enrich_then_window null_key_stream_global_inner session_suppress_join stream_global_inner
 		stream_global_left stream_global_left_by_key stream_versioned_table_inner
@@ -54,9 +46,20 @@ var notBuilt = map[string]string{
 		fk_left fk_left_unmaterialized`,
 }
 
-// awaiting says, for each scenario of notBuilt, what it waits for.
+// notWanted has the scenarios that we do not mean to pass, by the reason.
+var notWanted = map[string]string{
+	"nothing: Kafka Streams looks there for what is due once in 1000 ms of the wall clock, we at once": `
+		stream_left_throttled stream_outer_throttled`,
+}
+
+// awaiting says, for each scenario of notBuilt, what it waits for, and for those of notWanted why it does not.
 func awaiting() map[string]string {
 	m := map[string]string{}
+	for reason, names := range notWanted {
+		for _, name := range strings.Fields(names) {
+			m[name] = reason
+		}
+	}
 	for feature, names := range notBuilt {
 		for _, name := range strings.Fields(names) {
 			m[name] = feature
@@ -71,8 +74,11 @@ func TestEveryScenarioIsAccountedFor(t *testing.T) {
 	for _, names := range notBuilt {
 		listed += len(strings.Fields(names))
 	}
+	for _, names := range notWanted {
+		listed += len(strings.Fields(names))
+	}
 	if listed != len(later) {
-		t.Errorf("notBuilt names %d scenarios, of which %d are different", listed, len(later))
+		t.Errorf("notBuilt and notWanted name %d scenarios, of which %d are different", listed, len(later))
 	}
 	for name := range scenarios {
 		if feature, ok := later[name]; ok {

@@ -67,6 +67,10 @@ func (m *mismatch) Error() string {
 
 // check runs a vector in all ways and returns the first difference, or error of the topology.
 func check(t *testing.T, v *vector, sc scenario) error {
+	v, err := sc.expected(v)
+	if err != nil {
+		return err
+	}
 	topology := sc.topology(t)
 	for _, w := range ways {
 		if err := runOnce(t, topology, v, sc, w); err != nil {

@@ -24,6 +24,9 @@ type scenario struct {
 	stores map[string]func(*streamtest.Driver) contents
 	// feedback: the topology reads a topic that it writes. Under exactly-once it sees there what is committed.
 	feedback bool
+	// unmatched is the model of a join whose results without a partner come earlier than Kafka Streams', as is
+	// wanted: see alone_test.go.
+	unmatched func([]event) []joined
 }
 
 // S is a string that may be null.
@@ -124,6 +127,7 @@ var scenarios = merged(
 	tableScenarios,
 	timedScenarios,
 	streamTableScenarios,
+	streamJoinScenarios,
 	tableJoinScenarios,
 )
 

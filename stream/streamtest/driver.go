@@ -280,6 +280,7 @@ type Dropped struct {
 	NullKey   int64 // no key where one is needed
 	NullValue int64 // a null that the type cannot hold
 	Timestamp int64 // a negative timestamp from Topic.WithTimestamps
+	Late      int64 // for a window that was closed, once for each, or for a join to keep
 }
 
 // Dropped sums up what all tasks dropped.
@@ -290,6 +291,7 @@ func (d *Driver) Dropped() Dropped {
 		sum.NullKey += c.NullKey
 		sum.NullValue += c.NullValue
 		sum.Timestamp += c.Timestamp
+		sum.Late += c.Late
 	}
 	return sum
 }

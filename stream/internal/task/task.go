@@ -86,7 +86,7 @@ type Dropped struct {
 	NullKey   int64 // no key, where one is needed
 	NullValue int64 // null, where the type has no way to say so
 	Timestamp int64 // a negative timestamp from an extractor
-	Late      int64 // a window that was closed; a record counts once for each
+	Late      int64 // for a window that was closed, once for each, or for a join to keep
 }
 
 // Open makes the task's operators and queues. committed holds what the group committed for its
