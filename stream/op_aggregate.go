@@ -12,6 +12,13 @@ func aggregate[K, V, A any](g *Grouped[K, V], op string, init func() A, fold fun
 	n := newNode[K, change[A]](in.b, op, operatorSettings(opts), in.g)
 	t := newTable[K, A](n, g.keySerde, inheritValue)
 	t.materialize()
+	foldInto(in, t, init, fold)
+	return t
+}
+
+// foldInto attaches an aggregation of in's records below it, whose rows are t's.
+func foldInto[K, V, A any](in *node[K, V], t *Table[K, A], init func() A, fold func(r Record[K, V], a A, ok bool) A) {
+	n := t.n
 	attach(in, n, func(tk *task.Task, next edge[K, change[A]]) (edge[K, V], error) {
 		store, err := t.store(tk)
 		if err != nil {
@@ -24,7 +31,6 @@ func aggregate[K, V, A any](g *Grouped[K, V], op string, init func() A, fold fun
 		}
 		return a.process, nil
 	})
-	return t
 }
 
 // aggregateOp is an aggregation in one task.

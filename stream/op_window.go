@@ -1,8 +1,6 @@
 package stream
 
 import (
-	"strconv"
-
 	"github.com/moldau-io/moldau/state"
 	"github.com/moldau-io/moldau/stream/internal/task"
 	"github.com/moldau-io/moldau/windows"
@@ -129,9 +127,6 @@ func foldWindows[K, V, A any](in *node[K, V], t timeWindowTable[K, A], w windows
 		return (&windowOp[K, V, A]{f, w}).process, nil
 	})
 }
-
-// partName names one of the streams of a cogroup.
-func partName(i int) string { return "/" + strconv.Itoa(i) }
 
 // windowOp aggregates by windows whose bounds follow from timestamps (KStreamWindowAggregate).
 type windowOp[K, V, A any] struct {

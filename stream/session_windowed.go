@@ -96,6 +96,6 @@ func newSessionTable[K, A any](n *node[windows.Windowed[K], change[A]], w window
 	o.wrap = func(s *state.SessionStore[K, A]) windowRows[K, A] { return sessionRows[K, A]{s} }
 	o.serde = func(key serde.Serde[K]) serde.Serde[windows.Windowed[K]] { return windows.SessionSerde(key) }
 	o.prepare()
-	t.closes = w.Closes
+	t.closes = func(k windows.Windowed[K]) int64 { return w.Closes(k.End) }
 	return sessionTable[K, A]{t, o}
 }

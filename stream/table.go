@@ -23,7 +23,7 @@ type Table[K, V any] struct {
 	// Of the table of a windowed aggregation, and closes of what follows it with the same keys; see window_table.go.
 	openRows func(*task.Task) (tableRows[K, V], error)
 	refuses  func(state.AnyHandle) error
-	closes   func(endMs int64) (streamTimeMs int64) // when a window that ends then takes no more records
+	closes   func(K) (streamTimeMs int64) // when the key's window takes no more records
 
 	handle       state.AnyHandle // given with As
 	handleAt     string

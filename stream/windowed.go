@@ -119,6 +119,6 @@ func windowTable[K, A any](n *node[windows.Windowed[K], change[A]], w windows.Ti
 	o.wrap = func(s *state.WindowStore[K, A]) windowRows[K, A] { return timeRows[K, A]{s} }
 	o.serde = func(key serde.Serde[K]) serde.Serde[windows.Windowed[K]] { return windows.TimeSerde(key, w) }
 	o.prepare()
-	t.closes = w.Closes
+	t.closes = func(k windows.Windowed[K]) int64 { return w.Closes(k.End) }
 	return timeWindowTable[K, A]{t, o}
 }

@@ -19,25 +19,19 @@ var notBuilt = map[string]string{
 		process_forward_to_child process_values_store processor_api punctuate_anchored
 		punctuate_both_and_cancel punctuate_stream_time punctuate_wall_clock`,
 	"error handlers": `
-		deserialization_log_and_continue deserialization_table_log_and_continue processing_log_and_continue`,
+		deserialization_log_and_continue deserialization_table_log_and_continue
+		processing_log_and_continue`,
 	"windows":                 `two_subtopologies`,
 	"results on window close": `emit_final_tumbling_throttled`,
-	"Suppress": `
-		headers_suppress suppress_hopping suppress_session suppress_sliding suppress_table_tombstones
-		suppress_time_limit suppress_time_limit_max_records suppress_time_limit_zero suppress_tumbling
-		suppress_tumbling_count_no_grace suppress_windowed_time_limit_max_records`,
-	"Cogroup": `cogroup_hopping cogroup_session cogroup_sliding cogroup_three cogroup_tumbling cogroup_two`,
-	"tables from topics and streams, and their operators": `
-		table_in_memory_store table_transform_values table_transform_values_unmaterialized`,
+	"tables from topics and streams, and their operators": `table_in_memory_store table_transform_values table_transform_values_unmaterialized`,
 	"versioned tables": `
 		versioned_aggregate_store versioned_filter versioned_filter_group_by versioned_filter_materialized
 		versioned_filter_to_unversioned versioned_group_by_aggregate versioned_map_values versioned_source`,
 	"joins of a stream and a table": `
 		enrich_then_window null_key_stream_global_inner session_suppress_join stream_global_inner
 		stream_global_left stream_global_left_by_key stream_versioned_table_inner
-		stream_versioned_table_inner_grace stream_versioned_table_left
-		stream_versioned_table_left_grace stream_versioned_table_left_grace_zero
-		windowed_count_join_table`,
+		stream_versioned_table_inner_grace stream_versioned_table_left stream_versioned_table_left_grace
+		stream_versioned_table_left_grace_zero windowed_count_join_table`,
 	"joins of tables": `
 		table_inner_one_versioned table_inner_versioned table_join_to_versioned table_left_versioned
 		table_outer_versioned windowed_table_inner windowed_table_outer`,

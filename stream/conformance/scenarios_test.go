@@ -126,6 +126,7 @@ var scenarios = merged(
 	streamScenarios,
 	tableScenarios,
 	timedScenarios,
+	suppressScenarios,
 	streamTableScenarios,
 	streamJoinScenarios,
 	tableJoinScenarios,
