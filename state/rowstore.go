@@ -260,14 +260,6 @@ func (s *rowStore[V]) touchedAt(n int) (key []byte, now, before Value[V], err er
 	return key, now, before, err
 }
 
-// entryKey returns the entry's key, in bytes that are never written again.
-func (s *rowStore[V]) entryKey(i uint32) []byte {
-	if s.live != nil {
-		return s.live.key(s.live.at(i))
-	}
-	return s.encoded.key(s.encoded.at(i))
-}
-
 // there reports whether the entry has a value.
 func (s *rowStore[V]) there(i uint32) bool {
 	if s.live != nil {
