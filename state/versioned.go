@@ -72,6 +72,7 @@ type versionPut struct {
 	start      int // in the arena
 	timestamp  int64
 	late       bool
+	latestFrom int64 // if late: since when the latest was valid
 }
 
 // OpenVersioned opens the task's part of a versioned store, as OpenKeyValue does.
@@ -147,7 +148,7 @@ func (s *VersionedStore[K, V]) putVersion(k K, value []byte, timestampMs int64) 
 	if validTo, err = s.insert(key, value, timestampMs, latest); err != nil || validTo == NotPut {
 		return validTo, err
 	}
-	p := versionPut{len(key), len(value) - 1, len(s.arena), timestampMs, validTo != Latest}
+	p := versionPut{len(key), len(value) - 1, len(s.arena), timestampMs, validTo != Latest, latest.from}
 	if value[0] == tombstone {
 		p.value = -1
 	}

@@ -24,7 +24,7 @@ func (s *VersionedStore[K, V]) forgetPuts() { s.puts, s.arena = s.puts[:0], s.ar
 func (s *VersionedStore[K, V]) touchedCount() int { return len(s.puts) }
 
 func (s *VersionedStore[K, V]) appendChanges(c Changelog) error {
-	var late map[string]bool
+	var late map[string]int64 // by key: since when its latest is valid
 	for _, p := range s.puts {
 		key := s.arena[p.start : p.start+p.key]
 		var value []byte
@@ -36,16 +36,17 @@ func (s *VersionedStore[K, V]) appendChanges(c Changelog) error {
 		}
 		if p.late {
 			if late == nil {
-				late = map[string]bool{}
+				late = map[string]int64{}
 			}
-			late[string(key)] = true
+			late[string(key)] = p.latestFrom
 		} else if late != nil {
 			delete(late, string(key))
 		}
 	}
 	for _, p := range s.puts {
 		key := s.arena[p.start : p.start+p.key]
-		if !late[string(key)] {
+		from, again := late[string(key)]
+		if !again {
 			continue
 		}
 		delete(late, string(key))
@@ -53,11 +54,11 @@ func (s *VersionedStore[K, V]) appendChanges(c Changelog) error {
 		if err != nil {
 			return err
 		}
-		var value []byte
-		if latest.value[0] == present {
+		var value []byte // none: it may be a tombstone that was forgotten since
+		if latest.value != nil && latest.value[0] == present {
 			value = latest.value[1:]
 		}
-		if err := c.Append(key, value, latest.from); err != nil {
+		if err := c.Append(key, value, from); err != nil {
 			return err
 		}
 	}
@@ -78,7 +79,15 @@ func (s *VersionedStore[K, V]) restorePut(key, value []byte, timestampMs int64) 
 	if err != nil {
 		return err
 	}
-	if _, err := s.insert(key, version, timestampMs, latest); err != nil {
+	if latest.value == nil || timestampMs >= latest.from {
+		// However old: what was too late is not in the changelog, but a key's latest may be there once more, after
+		// the store's time has moved on.
+		s.clock.see(timestampMs)
+		err = s.insertLatest(key, version, timestampMs, latest)
+	} else {
+		_, err = s.insert(key, version, timestampMs, latest)
+	}
+	if err != nil {
 		return err
 	}
 	if s.restoredBytes += len(key) + len(value) + 64; s.restoredBytes < restoreBatchBytes {
