@@ -51,11 +51,11 @@ func (a *aggregateOp[K, V, A]) process(r Record[K, V]) error {
 		return nil // Kafka Streams passes over null values too (KStreamAggregate)
 	}
 	a.t.Enter(a.node)
-	row, err := a.store.kv.Entry(r.Key)
+	row, err := a.store.row(r.Key)
 	if err != nil {
 		return err
 	}
-	before, err := row.Get()
+	before, err := a.store.getAt(row)
 	if err != nil {
 		return err
 	}

@@ -28,6 +28,11 @@ func (t *Table[K, V]) Suppress(s Suppression, opts ...Option) *Table[K, V] {
 	o.closes = t.closes
 	needSerdes(b, buffer.g, t.keySerde, t.valueSerde, " of the store", "With(keySerde, valueSerde) before it")
 	b.demand(func() { o.sendOld = t.askOld(false) })
+	b.checks = append(b.checks, func() {
+		if t.isVersioned() {
+			b.fail(buffer.g, "the table is versioned, or made of one that is: what is held back would be the newest update only; keep it in a key-value store first")
+		}
+	})
 	open := func(tk *task.Task) (*suppressOp[K, V], error) { return openSuppress(tk, buffer.g, t, s) }
 	o.computed(func(tk *task.Task) (tableRows[K, V], error) {
 		rows, err := t.rows(tk)

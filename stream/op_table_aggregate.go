@@ -40,11 +40,11 @@ type aggregateTableOp[K, V, A any] struct {
 
 func (a *aggregateTableOp[K, V, A]) process(r Record[K, change[V]]) error {
 	a.tk.Enter(a.node)
-	row, err := a.store.kv.Entry(r.Key)
+	row, err := a.store.row(r.Key)
 	if err != nil {
 		return err
 	}
-	before, err := row.Get()
+	before, err := a.store.getAt(row)
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,8 @@ import (
 // Filter is the table of those rows for which keep is true. A row that no longer is among them is deleted.
 //
 // A deletion is sent on for rows that were not there before, too, unless this table, or one above it, was
-// asked for the values before, or has a store.
+// asked for the values before, or has a store. Of a versioned table all updates are sent on: what is old may come
+// after what is new, and a deletion that tells nothing now may be a version of the past.
 func (t *Table[K, V]) Filter(keep func(K, V) bool, opts ...Option) *Table[K, V] {
 	return filterTable(t, "Filter", keep, true, opts)
 }
@@ -49,10 +50,11 @@ func filterTable[K, V any](t *Table[K, V], op string, f func(K, V) bool, want bo
 				return nil, err
 			}
 			was = func(r Record[K, change[V]]) (bool, error) {
-				old, err := s.kv.Get(r.Key)
+				old, err := s.get(r.Key)
 				return old.OK, err
 			}
 		}
+		versioned := t.isVersioned()
 		var zero V
 		return func(r Record[K, change[V]]) error {
 			tk.Enter(n.g.Index)
@@ -61,7 +63,7 @@ func filterTable[K, V any](t *Table[K, V], op string, f func(K, V) bool, want bo
 			}
 			if o.sendOld {
 				had, err := was(r)
-				if err != nil || !had && !r.Value.HasNew {
+				if err != nil || !had && !r.Value.HasNew && !versioned {
 					return err
 				}
 				if !had {

@@ -56,6 +56,9 @@ type groupTableOp[K, V, K2, V2 any] struct {
 }
 
 func (g *groupTableOp[K, V, K2, V2]) process(r Record[K, change[V]]) error {
+	if r.Value.Late {
+		return nil // the groups are of what rows are now
+	}
 	g.tk.Enter(g.node)
 	var oldKey, newKey K2
 	var c change[V2]

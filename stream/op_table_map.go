@@ -33,6 +33,7 @@ func MapTable[K, V, W any](t *Table[K, V], f func(K, V) W, opts ...Option) *Tabl
 		return func(r Record[K, change[V]]) error {
 			tk.Enter(n.g.Index)
 			m := Record[K, change[W]]{Key: r.Key, Timestamp: r.Timestamp, Headers: r.Headers}
+			m.Value.Late = r.Value.Late
 			if r.Value.HasNew {
 				m.Value.New = f(r.Key, r.Value.New)
 				m.Value.HasNew = isNil == nil || !isNil(m.Value.New)

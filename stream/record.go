@@ -128,6 +128,9 @@ func nullsOf[K, V any](nilK func(K) bool, nilV func(V) bool, k K, v V) (m nulls)
 type change[V any] struct {
 	New, Old       V
 	HasNew, HasOld bool
+	// Late: the update is older than the newest of its key, and a version of the past (versioned tables only). Old
+	// means nothing then.
+	Late bool
 }
 
 // Zero is an initializer for Aggregate: it gives A's zero value.

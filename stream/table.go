@@ -1,6 +1,8 @@
 package stream
 
 import (
+	"time"
+
 	"github.com/moldau-io/moldau/serde"
 	"github.com/moldau-io/moldau/state"
 	"github.com/moldau-io/moldau/stream/internal/graph"
@@ -48,6 +50,14 @@ func (t *Table[K, V]) valueSerde() serde.Serde[V] { return resolve(t.setValue, t
 
 // As keeps the table in the store of the given handle: its name, and its serdes. A table can be kept in
 // one store.
+//
+// In a versioned store (state.NewVersioned) the table keeps its past (KIP-889). An update that is older than what
+// the key has becomes a version of the past, and does not change what the row is; one that is older than the
+// store's history retention allows, counted from the newest update of any key, is dropped and counted. Filters, MapTable and
+// ToStream pass all updates on, and a table made by the first two is versioned too, unless it has a key-value
+// store; joins with other tables and aggregations go by what rows are now, and pass over older updates (KIP-914).
+// A join with a stream finds the row as it was at the stream record's time. Updates of a versioned table are sent
+// on as they are made, also with Emit OnCommit.
 func (t *Table[K, V]) As(store state.Handle[K, V]) *Table[K, V] {
 	if t.handle != nil {
 		t.n.b.fail(t.n.g, "As(%s) at %s: the table is kept in store %q already, by As at %s", store.Name(), caller(), t.handle.Name(), t.handleAt)
@@ -67,10 +77,23 @@ func (t *Table[K, V]) As(store state.Handle[K, V]) *Table[K, V] {
 		_, t.setValue = store.Serdes() // how windowed keys are written is their windows' to say
 		return t
 	}
+	var config map[string]string
+	switch h := store.(type) {
+	case state.KeyValue[K, V]:
+	case state.Versioned[K, V]:
+		if d := h.Settings().HistoryRetention; d < time.Millisecond {
+			t.n.b.fail(t.n.g, "As at %s: store %q has a history retention of %s; a millisecond is the least", t.handleAt, store.Name(), d)
+			return t
+		}
+		config = h.Settings().ChangelogConfig()
+	default:
+		t.n.b.fail(t.n.g, "As at %s: %q is a %s; this table is kept in a key-value store or a versioned store", t.handleAt, store.Name(), store.Kind())
+		return t
+	}
 	if t.n.g.Store == nil {
 		t.materialize()
 	}
-	t.n.g.Store.Name = store.Name()
+	t.n.g.Store.Name, t.n.g.Store.Config = store.Name(), config
 	t.setKey, t.setValue = store.Serdes()
 	return t
 }

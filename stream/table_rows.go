@@ -2,9 +2,8 @@ package stream
 
 import (
 	"errors"
-	"fmt"
+	"time"
 
-	"github.com/moldau-io/moldau/serde"
 	"github.com/moldau-io/moldau/state"
 	"github.com/moldau-io/moldau/stream/internal/task"
 )
@@ -54,6 +53,7 @@ func mapRows[K, V, W any](from tableRows[K, V], f func(K, state.Value[V]) state.
 type tableParent interface {
 	askOld(force bool) bool
 	keepRows()
+	history() (retention time.Duration, versioned bool)
 }
 
 // wantOld asks for changes that carry the value before. Used while the topology is put together.
@@ -104,6 +104,24 @@ func (t *Table[K, V]) keepRows() {
 	}
 }
 
+// history says how far back the table's rows are kept, if they are: in a versioned store, or if they follow from
+// those of one table that is versioned. A join of two is not (KIP-914). Used when the topology is whole.
+func (t *Table[K, V]) history() (retention time.Duration, versioned bool) {
+	if t.n.g.Store != nil {
+		h, ok := t.handle.(state.Versioned[K, V])
+		return h.Settings().HistoryRetention, ok
+	}
+	if len(t.parents) != 1 {
+		return 0, false
+	}
+	return t.parents[0].history()
+}
+
+func (t *Table[K, V]) isVersioned() bool {
+	_, versioned := t.history()
+	return versioned
+}
+
 // rows opens the table's rows for a task.
 func (t *Table[K, V]) rows(tk *task.Task) (tableRows[K, V], error) {
 	if t.n.g.Store == nil {
@@ -119,139 +137,9 @@ func (t *Table[K, V]) rows(tk *task.Task) (tableRows[K, V], error) {
 	if err != nil {
 		return tableRows[K, V]{}, err
 	}
-	return tableRows[K, V]{get: s.kv.Get, told: s.told}, nil
-}
-
-// tableStore is a table's store in one task, and how its changes are sent on.
-type tableStore[K, V any] struct {
-	tk   *task.Task
-	node int
-	kv   *state.KeyValueStore[K, V]
-	old  bool // send the values before
-	each bool // send every change at once, not the last of each key at commit
-	next edge[K, change[V]]
-
-	toldIn int64 // the last epoch at whose end changes were sent on
-}
-
-// store opens the table's store for a task, once.
-func (t *Table[K, V]) store(tk *task.Task) (*tableStore[K, V], error) {
-	g := t.n.g
-	if s, ok := tk.Memo[g.Store]; ok {
-		return s.(*tableStore[K, V]), nil
+	rows := tableRows[K, V]{get: s.get, told: s.told}
+	if s.versioned != nil {
+		rows.asOf = s.versioned.GetAsOf
 	}
-	kv, err := openKeyValue(tk, t)
-	if err != nil {
-		return nil, err
-	}
-	s := &tableStore[K, V]{tk: tk, node: g.Index, kv: kv, old: t.sendOld, each: !tk.OnCommit(), toldIn: -1}
-	tk.Memo[g.Store] = s
-	return s, nil
-}
-
-// openKeyValue opens a table's store for a task. A task that starts again has it open already.
-func openKeyValue[K, V any](tk *task.Task, t *Table[K, V]) (*state.KeyValueStore[K, V], error) {
-	g := t.n.g
-	if s, ok := tk.Env.Stores[g.Store.Name].(*state.KeyValueStore[K, V]); ok {
-		tk.AddStore(g, s)
-		return s, nil
-	}
-	changelog := g.Store.Changelog(tk.Env.Application)
-	key, err := serde.Bind(t.keySerde(), changelog, true)
-	if err != nil {
-		return nil, fmt.Errorf("key serde for store %s: %w", g.Store.Name, err)
-	}
-	value, err := serde.Bind(t.valueSerde(), changelog, false)
-	if err != nil {
-		return nil, fmt.Errorf("value serde for store %s: %w", g.Store.Name, err)
-	}
-	s, err := state.OpenKeyValue(tk.Env.State, g.Store.Name, key, value)
-	if err != nil {
-		return nil, fmt.Errorf("open store %s: %w", g.Store.Name, err)
-	}
-	tk.Env.Stores[g.Store.Name] = s
-	tk.AddStore(g, s)
-	return s, nil
-}
-
-// keep opens the edge that takes the table's changes: puts what is new into its store, if it has one, and
-// sends them on. What was before is the store's to say.
-func (t *Table[K, V]) keep(tk *task.Task, next edge[K, change[V]]) (edge[K, change[V]], error) {
-	if t.n.g.Store == nil {
-		return next, nil
-	}
-	s, err := t.store(tk)
-	if err != nil {
-		return nil, err
-	}
-	s.sendTo(next)
-	return s.put, nil
-}
-
-// sendTo says where the changes go. It may be said by several operators, if it is always the same.
-func (s *tableStore[K, V]) sendTo(next edge[K, change[V]]) {
-	if s.next == nil && !s.each {
-		s.tk.BeforeCommit(s.sendTouched)
-	}
-	s.next = next
-}
-
-// put takes a change.
-func (s *tableStore[K, V]) put(r Record[K, change[V]]) error {
-	s.tk.Enter(s.node)
-	row, err := s.kv.Entry(r.Key)
-	if err != nil {
-		return err
-	}
-	r.Value = change[V]{New: r.Value.New, HasNew: r.Value.HasNew}
-	return s.putAt(row, r)
-}
-
-// putAt takes a change of the row at hand. The old value in r is for a row that is not there.
-func (s *tableStore[K, V]) putAt(row state.Entry[K, V], r Record[K, change[V]]) error {
-	if s.each && s.old {
-		old, err := row.Get()
-		if err != nil {
-			return err
-		}
-		if old.OK {
-			r.Value.Old, r.Value.HasOld = old.V, true
-		}
-	}
-	var err error
-	if r.Value.HasNew {
-		err = row.Put(r.Value.New, r.Timestamp)
-	} else {
-		err = row.Delete(r.Timestamp)
-	}
-	if err != nil || !s.each {
-		return err
-	}
-	return s.next(r)
-}
-
-// sendTouched sends what became of each key in the epoch, in the order of their first update in it.
-func (s *tableStore[K, V]) sendTouched() error {
-	s.tk.Enter(s.node)
-	s.toldIn = s.tk.Epoch()
-	return s.kv.EachTouched(func(k K, now, before state.Value[V]) error {
-		if !now.OK && !before.OK {
-			return nil
-		}
-		sent := change[V]{New: now.V, Old: before.V, HasNew: now.OK, HasOld: before.OK}
-		return s.next(Record[K, change[V]]{Key: k, Value: sent, Timestamp: now.Timestamp})
-	})
-}
-
-// told is the row as the changes that were sent on tell it. While they are being sent it is only asked for
-// the key at hand, which is then told.
-func (s *tableStore[K, V]) told(k K) (state.Value[V], error) {
-	if s.each || s.toldIn == s.tk.Epoch() {
-		return s.kv.Get(k)
-	}
-	row, err := s.kv.Entry(k)
-	if err != nil {
-		return state.Value[V]{}, err
-	}
-	return row.Before()
+	return rows, nil
 }

@@ -23,18 +23,11 @@ var notBuilt = map[string]string{
 		processing_log_and_continue`,
 	"windows":                 `two_subtopologies`,
 	"results on window close": `emit_final_tumbling_throttled`,
-	"tables from topics and streams, and their operators": `table_in_memory_store table_transform_values table_transform_values_unmaterialized`,
-	"versioned tables": `
-		versioned_aggregate_store versioned_filter versioned_filter_group_by versioned_filter_materialized
-		versioned_filter_to_unversioned versioned_group_by_aggregate versioned_map_values versioned_source`,
+	"tables from topics and streams, and their operators": `table_transform_values table_transform_values_unmaterialized`,
 	"joins of a stream and a table": `
 		enrich_then_window null_key_stream_global_inner session_suppress_join stream_global_inner
-		stream_global_left stream_global_left_by_key stream_versioned_table_inner
-		stream_versioned_table_inner_grace stream_versioned_table_left stream_versioned_table_left_grace
-		stream_versioned_table_left_grace_zero windowed_count_join_table`,
-	"joins of tables": `
-		table_inner_one_versioned table_inner_versioned table_join_to_versioned table_left_versioned
-		table_outer_versioned windowed_table_inner windowed_table_outer`,
+		stream_global_left stream_global_left_by_key stream_versioned_table_inner_grace
+		stream_versioned_table_left_grace stream_versioned_table_left_grace_zero windowed_count_join_table`,
 	"foreign-key joins": `
 		fk_chain fk_inner fk_inner_by_key fk_inner_group_by fk_inner_unmaterialized fk_inner_versioned
 		fk_left fk_left_unmaterialized`,

@@ -257,11 +257,18 @@ func (p *play) whole(name string, got []string) error {
 // stores compares the named stores.
 func (p *play) stores() error {
 	names := slices.Sorted(maps.Keys(p.v.Stores))
-	if have := slices.Sorted(maps.Keys(p.sc.stores)); !slices.Equal(have, names) {
+	have := maps.Clone(p.sc.stores)
+	if have == nil {
+		have = map[string]func(*streamtest.Driver) contents{}
+	}
+	for _, h := range p.sc.versioned {
+		have[h.Name()] = func(d *streamtest.Driver) contents { return versionsIn(d, h, p.v.Events) }
+	}
+	if have := slices.Sorted(maps.Keys(have)); !slices.Equal(have, names) {
 		return &mismatch{p.v, p.way.name, 0, "names of stores", have, names}
 	}
 	for _, name := range names {
-		got, want := p.sc.stores[name](p.d).lines(), p.v.Stores[name].lines()
+		got, want := have[name](p.d).lines(), p.v.Stores[name].lines()
 		if !slices.Equal(got, want) {
 			return &mismatch{p.v, p.way.name, 0, "store " + name, got, want}
 		}

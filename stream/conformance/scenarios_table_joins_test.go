@@ -6,6 +6,7 @@ import (
 	"github.com/moldau-io/moldau/serde"
 	"github.com/moldau-io/moldau/state"
 	"github.com/moldau-io/moldau/stream"
+	"github.com/moldau-io/moldau/windows"
 )
 
 // pairOuter is PAIR, for outer joins.
@@ -43,6 +44,20 @@ var (
 	}
 )
 
+type countTable = *stream.Table[windows.Windowed[S], int64]
+
+// windowCountJoin joins two windowed counts.
+func windowCountJoin(join func(l, r countTable) *stream.Table[windows.Windowed[S], S]) scenario {
+	lefts, rights := state.NewWindow("lw", str, serde.Int64), state.NewWindow("rw", str, serde.Int64)
+	return scenario{out: output, stores: both(keepsWindows(lefts), keepsWindows(rights)), build: func(b *stream.Builder) {
+		count := func(name string, h state.Window[S, int64]) countTable {
+			return stream.GroupByKey(from(b, name)).WindowedBy(windows.Tumbling(50 * ms).WithGrace(30 * ms)).Count().As(h)
+		}
+		l := count("left", lefts)
+		wout(join(l, count("right", rights)))
+	}}
+}
+
 var tableJoinScenarios = map[string]scenario{
 	"table_inner":              unkept(ofTables(innerTables)),
 	"table_inner_materialized": kept(ofTables(innerTables)),
@@ -78,6 +93,14 @@ var tableJoinScenarios = map[string]scenario{
 		g := stream.GroupTable(ofTables(innerTables)(b), func(k, v S) (S, S) { return new((*v)[:2]), k }).With(str, str)
 		out(aggregated(g).As(store), "output")
 	}},
+	"windowed_table_inner": windowCountJoin(func(l, r countTable) *stream.Table[windows.Windowed[S], S] {
+		return stream.JoinTables(l, r, func(l, r int64) S { return pair(count(l, true), count(r, true)) })
+	}),
+	"windowed_table_outer": windowCountJoin(func(l, r countTable) *stream.Table[windows.Windowed[S], S] {
+		return stream.OuterJoinTables(l, r, func(l, r int64, have stream.Sides) S {
+			return pair(count(l, have.Left()), count(r, have.Right()))
+		})
+	}),
 	"join_of_aggregates": {out: output, stores: both(keeps(leftCounts), keeps(rightTexts), isText), build: func(b *stream.Builder) {
 		lc := stream.GroupByKey(stream.From(b, topic("left"))).Count().As(leftCounts)
 		ra := stream.Aggregate(stream.GroupByKey(stream.From(b, topic("right"))), zero, add).As(rightTexts)

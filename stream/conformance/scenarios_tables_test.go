@@ -41,6 +41,9 @@ var tableScenarios = map[string]scenario{
 	"table_source": {out: output, stores: isText, build: func(b *stream.Builder) {
 		out(table(b, "input").As(store), "output")
 	}},
+	"table_in_memory_store": {out: output, stores: isText, build: func(b *stream.Builder) {
+		out(table(b, "input").As(store.InMemory()).Filter(even), "output")
+	}},
 	"table_source_unmaterialized": {out: output, build: func(b *stream.Builder) {
 		out(table(b, "input"), "output")
 	}},

@@ -22,6 +22,8 @@ type scenario struct {
 	out []string
 	// stores has, by name, how to read what vectors tell of a store.
 	stores map[string]func(*streamtest.Driver) contents
+	// versioned has the versioned stores, of which vectors tell what they answer.
+	versioned []state.Versioned[S, S]
 	// feedback: the topology reads a topic that it writes. Under exactly-once it sees there what is committed.
 	feedback bool
 	// unmatched is the model of a join whose results without a partner come earlier than Kafka Streams', as is
@@ -130,6 +132,7 @@ var scenarios = merged(
 	streamTableScenarios,
 	streamJoinScenarios,
 	tableJoinScenarios,
+	versionedScenarios,
 )
 
 func merged(parts ...map[string]scenario) map[string]scenario {

@@ -27,6 +27,28 @@ func SessionRows[K, V any](d *Driver, handle state.Session[K, V]) []state.Window
 	return rows[*state.SessionStore[K, V], state.WindowRow[K, V]](d, handle)
 }
 
+// GetAsOf returns the value that a key of a versioned store had at a time, in milliseconds since the epoch, or will
+// have then, what is not committed included.
+func GetAsOf[K, V any](d *Driver, handle state.Versioned[K, V], k K, atMs int64) state.Value[V] {
+	d.t.Helper()
+	for _, s := range d.engine.Slots() {
+		for _, st := range s.Task.Stores() {
+			store, ok := st.Store.(*state.VersionedStore[K, V])
+			if !ok || store.Name() != handle.Name() {
+				continue
+			}
+			v, err := store.GetAsOf(k, atMs)
+			if err != nil {
+				d.t.Fatalf("streamtest: read store %s: %v", handle.Name(), err)
+			}
+			if v.OK { // else the key is another task's
+				return v
+			}
+		}
+	}
+	return state.Value[V]{}
+}
+
 func rows[S interface {
 	state.Store
 	All() iter.Seq2[R, error]
