@@ -3,6 +3,7 @@ package stream
 import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/moldau-io/moldau/state"
 	"github.com/moldau-io/moldau/stream/internal/bridge"
 	"github.com/moldau-io/moldau/stream/internal/graph"
 	"github.com/moldau-io/moldau/stream/internal/task"
@@ -27,4 +28,5 @@ func init() {
 	bridge.Public, bridge.KeyPartition = public, keyPartition
 	bridge.Plan = func(t any, onCommit bool) *task.Plan { return t.(*Topology).plan(onCommit) }
 	bridge.StateFS = func(a any, fs vfs.FS) { a.(*App).stateFS = fs }
+	bridge.Stores = func(a any) []state.Store { return a.(*App).runner.Stores() }
 }

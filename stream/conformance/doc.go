@@ -2,15 +2,19 @@
 //
 // testdata has vectors: for a topology, a random input and what the TopologyTestDriver of Apache Kafka
 // Streams 4.3.1 answered to each of its records, and what its stores held in the end. scenarios_test.go has
-// the same topologies in package stream. Each vector is run step by step, with a commit after each step, at
-// least once, with aborts, with restarts, and with restarts that find the state deleted: the answers must
-// be Kafka Streams' every time.
+// the same topologies in package stream. The answers must be Kafka Streams' every time that a vector is run:
+//
+//   - step by step, with a commit after each step, at least once, with aborts, with restarts, and with restarts that
+//     find the state deleted, all by package streamtest (run_test.go);
+//   - end to end, by stream.App on the embedded log, exactly once (runtime_test.go);
+//   - one vector of each scenario end to end on a real Kafka broker, where there can be one (kafka_test.go).
 //
 // The vectors of another directory are run instead with
 //
 //	MOLDAU_VECTORS=/absolute/directory go test ./stream/conformance -run Vectors -count=1 -v
 //
-// which ends in a line "N passed, M failed"; thousands of them need a -timeout. There, scenarios of features
+// which runs each step by step and end to end, and ends in a line "N passed, M failed"; thousands of them need a
+// -timeout. There, scenarios of features
 // that do not exist yet (notbuilt_test.go) are named and counted, not failed.
 //
 // To add a scenario: write its topology in scenarios_test.go from the description in its vectors, take it

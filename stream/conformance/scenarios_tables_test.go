@@ -9,7 +9,6 @@ import (
 	"github.com/moldau-io/moldau/serde"
 	"github.com/moldau-io/moldau/state"
 	"github.com/moldau-io/moldau/stream"
-	"github.com/moldau-io/moldau/stream/streamtest"
 )
 
 var (
@@ -23,8 +22,8 @@ func table(b *stream.Builder, name string) *stream.Table[S, S] {
 }
 
 // both says that a scenario has the stores of several.
-func both(stores ...map[string]func(*streamtest.Driver) contents) map[string]func(*streamtest.Driver) contents {
-	all := map[string]func(*streamtest.Driver) contents{}
+func both(stores ...readers) readers {
+	all := readers{}
 	for _, s := range stores {
 		maps.Copy(all, s)
 	}

@@ -12,7 +12,6 @@ import (
 	"github.com/moldau-io/moldau/serde"
 	"github.com/moldau-io/moldau/state"
 	"github.com/moldau-io/moldau/stream"
-	"github.com/moldau-io/moldau/stream/streamtest"
 )
 
 // scenario is a topology of which there are vectors.
@@ -21,9 +20,9 @@ type scenario struct {
 	// out has the topics that are observed, in the order in which a vector lists what a step gave.
 	out []string
 	// stores has, by name, how to read what vectors tell of a store.
-	stores map[string]func(*streamtest.Driver) contents
+	stores readers
 	// versioned has the versioned stores, of which vectors tell what they answer.
-	versioned []state.Versioned[S, S]
+	versioned []versions
 	// feedback: the topology reads a topic that it writes. Under exactly-once it sees there what is committed.
 	feedback bool
 	// unmatched is the model of a join whose results without a partner come earlier than Kafka Streams', as is
@@ -107,10 +106,10 @@ func out[V any](t *stream.Table[S, V], name string) {
 }
 
 // keeps says that a store is a key-value store whose rows have a timestamp.
-func keeps[V any](handle state.KeyValue[S, V]) map[string]func(*streamtest.Driver) contents {
-	return map[string]func(*streamtest.Driver) contents{handle.Name(): func(d *streamtest.Driver) contents {
+func keeps[V any](handle state.KeyValue[S, V]) readers {
+	return readers{handle.Name(): func(h *held) contents {
 		c := contents{Type: "kv+ts"}
-		for _, r := range streamtest.Rows(d, handle) {
+		for _, r := range rowsOf[*state.KeyValueStore[S, V], state.Row[S, V]](h, handle) {
 			var value S
 			if s, ok := any(r.Value).(S); ok {
 				value = s

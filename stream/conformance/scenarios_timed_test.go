@@ -11,7 +11,6 @@ import (
 	"github.com/moldau-io/moldau/serde"
 	"github.com/moldau-io/moldau/state"
 	"github.com/moldau-io/moldau/stream"
-	"github.com/moldau-io/moldau/stream/streamtest"
 	"github.com/moldau-io/moldau/windows"
 )
 
@@ -30,16 +29,16 @@ var (
 )
 
 // keepsWindows says that a store is a window store whose rows have a timestamp.
-func keepsWindows[V any](handle state.Window[S, V]) map[string]func(*streamtest.Driver) contents {
-	return map[string]func(*streamtest.Driver) contents{handle.Name(): func(d *streamtest.Driver) contents {
-		return windowContents("window+ts", streamtest.WindowRows(d, handle), true)
+func keepsWindows[V any](handle state.Window[S, V]) readers {
+	return readers{handle.Name(): func(h *held) contents {
+		return windowContents("window+ts", rowsOf[*state.WindowStore[S, V], state.WindowRow[S, V]](h, handle), true)
 	}}
 }
 
 // keepsSessions says that a store is a session store.
-func keepsSessions[V any](handle state.Session[S, V]) map[string]func(*streamtest.Driver) contents {
-	return map[string]func(*streamtest.Driver) contents{handle.Name(): func(d *streamtest.Driver) contents {
-		return windowContents("session", streamtest.SessionRows(d, handle), false)
+func keepsSessions[V any](handle state.Session[S, V]) readers {
+	return readers{handle.Name(): func(h *held) contents {
+		return windowContents("session", rowsOf[*state.SessionStore[S, V], state.WindowRow[S, V]](h, handle), false)
 	}}
 }
 

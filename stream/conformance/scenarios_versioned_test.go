@@ -10,7 +10,6 @@ import (
 
 	"github.com/moldau-io/moldau/state"
 	"github.com/moldau-io/moldau/stream"
-	"github.com/moldau-io/moldau/stream/streamtest"
 )
 
 type versions = state.Versioned[S, S]
@@ -28,9 +27,9 @@ var (
 
 // versionsIn are a versioned store's answers, as vectors have them: for each key of the inputs, the latest and those
 // as of each of the inputs' timestamps.
-func versionsIn(d *streamtest.Driver, store versions, events []event) contents {
+func versionsIn(h *held, handle versions) contents {
 	keys, times := map[string]bool{}, map[int64]bool{math.MaxInt64: true}
-	for _, e := range events {
+	for _, e := range h.v.Events {
 		if e.In == "" {
 			continue
 		}
@@ -43,13 +42,29 @@ func versionsIn(d *streamtest.Driver, store versions, events []event) contents {
 	for _, k := range slices.Sorted(maps.Keys(keys)) {
 		last := int64(-1)
 		for _, at := range slices.Sorted(maps.Keys(times)) {
-			if v := streamtest.GetAsOf(d, store, &k, at); v.OK && v.Timestamp != last {
+			if v := asOf(h, handle, k, at); v.OK && v.Timestamp != last {
 				c.Rows = append(c.Rows, []any{k, v.V, json.Number(fmt.Sprint(v.Timestamp))})
 				last = v.Timestamp
 			}
 		}
 	}
 	return c
+}
+
+// asOf is what a versioned store had for a key at a time.
+func asOf(h *held, handle versions, k string, at int64) state.Value[S] {
+	for _, s := range h.stores {
+		store, ok := s.(*state.VersionedStore[S, S])
+		if !ok || s.Name() != handle.Name() {
+			continue
+		}
+		v, err := store.GetAsOf(&k, at)
+		if err != nil {
+			h.err = fmt.Errorf("read store %s: %w", handle.Name(), err)
+		}
+		return v
+	}
+	return state.Value[S]{}
 }
 
 // ofPast is the input, kept as versions.

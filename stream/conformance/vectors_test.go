@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"maps"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -169,21 +171,23 @@ func (e *notBuiltError) Error() string {
 	return fmt.Sprintf("scenario %s is not built yet: it waits for: %s", e.scenario, e.feature)
 }
 
-// judge runs a vector and returns the first difference.
-func judge(t *testing.T, file string) error {
+// find reads a vector and finds its scenario, and what our topology answers.
+func find(file string) (*vector, scenario, error) {
 	v, err := readVector(file)
 	if err != nil {
-		return err
+		return nil, scenario{}, err
 	}
 	if sc, ok := scenarios[v.Scenario]; ok {
-		return check(t, v, sc)
+		v, err = sc.expected(v)
+		return v, sc, err
 	}
 	if feature, ok := awaiting()[v.Scenario]; ok {
-		return &notBuiltError{v.Scenario, feature}
+		return nil, scenario{}, &notBuiltError{v.Scenario, feature}
 	}
-	return fmt.Errorf("%s: scenario %s is unknown; write its topology in scenarios_test.go: %s", file, v.Scenario, v.Description)
+	return nil, scenario{}, fmt.Errorf("%s: scenario %s is unknown; write its topology in scenarios_test.go: %s", file, v.Scenario, v.Description)
 }
 
+// Each vector is run step by step in all ways, and end to end. With -short it is one of each scenario.
 func TestVectors(t *testing.T) {
 	dir, given := os.LookupEnv("MOLDAU_VECTORS")
 	if !given {
@@ -196,35 +200,66 @@ func TestVectors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, file := range files {
-		ran := false
-		ok := t.Run(strings.TrimSuffix(filepath.Base(file), ".json"), func(t *testing.T) {
-			err := judge(t, file)
-			var later *notBuiltError
-			if given && errors.As(err, &later) {
-				total.waiting[later.scenario]++
+		if testing.Short() && !given && !oneOfThree(file) {
+			continue
+		}
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".json"), func(t *testing.T) {
+			t.Parallel()
+			v, sc, err := find(file)
+			if later := new(notBuiltError); given && errors.As(err, &later) {
+				total.notBuilt(later.scenario)
 				t.Skip(err)
 			}
-			ran = true
+			defer func() { total.ran(!t.Failed()) }()
 			if err != nil {
-				t.Error(err)
+				t.Fatal(err)
 			}
+			topology := sc.topology(t)
+			t.Run("step by step", func(t *testing.T) {
+				if err := check(t, topology, v, sc); err != nil {
+					t.Error(err)
+				}
+			})
+			t.Run("end to end", func(t *testing.T) {
+				if err := runLive(t.Context(), topology, v, sc, embedded(t), "app"); err != nil {
+					t.Error(err)
+				}
+			})
 		})
-		switch {
-		case !ran: // not built, or left out by -run
-		case ok:
-			total.passed++
-		default:
-			total.failed++
-		}
 	}
+}
+
+// oneOfThree reports whether a vector is one of a third: one of three seeds of each scenario.
+func oneOfThree(file string) bool {
+	scenario, seed, _ := strings.Cut(strings.TrimSuffix(filepath.Base(file), ".json"), "-")
+	h := fnv.New32a()
+	h.Write([]byte(scenario))
+	return fmt.Sprint(1+h.Sum32()%3) == seed
 }
 
 // total counts vectors.
 var total = tally{waiting: map[string]int{}}
 
 type tally struct {
+	mu             sync.Mutex
 	passed, failed int
 	waiting        map[string]int // not built yet, by scenario
+}
+
+func (c *tally) ran(passed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if passed {
+		c.passed++
+	} else {
+		c.failed++
+	}
+}
+
+func (c *tally) notBuilt(scenario string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting[scenario]++
 }
 
 func (c *tally) String() string {

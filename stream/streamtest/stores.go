@@ -4,6 +4,7 @@ import (
 	"iter"
 
 	"github.com/moldau-io/moldau/state"
+	"github.com/moldau-io/moldau/stream/internal/bridge"
 )
 
 // Rows returns the rows of a key-value store, of all tasks: in the order of their encoded keys, task by
@@ -55,19 +56,21 @@ func rows[S interface {
 }, R any](d *Driver, handle state.AnyHandle) []R {
 	d.t.Helper()
 	var rows []R
-	for _, s := range d.engine.Slots() {
-		for _, st := range s.Task.Stores() {
-			store, ok := st.Store.(S)
-			if !ok || store.Name() != handle.Name() {
-				continue
+	for _, st := range d.engine.Stores() {
+		store, ok := st.(S)
+		if !ok || store.Name() != handle.Name() {
+			continue
+		}
+		for row, err := range store.All() {
+			if err != nil {
+				d.t.Fatalf("streamtest: read store %s: %v", handle.Name(), err)
 			}
-			for row, err := range store.All() {
-				if err != nil {
-					d.t.Fatalf("streamtest: read store %s: %v", handle.Name(), err)
-				}
-				rows = append(rows, row)
-			}
+			rows = append(rows, row)
 		}
 	}
 	return rows
+}
+
+func init() {
+	bridge.DriverStores = func(d any) []state.Store { return d.(*Driver).engine.Stores() }
 }

@@ -1,9 +1,11 @@
-// Package bridge lets stream/streamtest and stream/crash see what package stream does not export.
+// Package bridge lets stream/streamtest, stream/crash and stream/conformance see what package stream does not
+// export.
 package bridge
 
 import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/moldau-io/moldau/state"
 	"github.com/moldau-io/moldau/stream/internal/task"
 )
 
@@ -18,3 +20,9 @@ var KeyPartition func(key []byte, partitions int32) int32
 
 // StateFS has a *stream.App that does not run yet keep its state on another file system.
 var StateFS func(app any, fs vfs.FS)
+
+// Stores are the stores of a *stream.App that runs and is idle, while nobody gives it anything to do.
+var Stores func(app any) []state.Store
+
+// DriverStores are the stores of a *streamtest.Driver. Package streamtest sets this.
+var DriverStores func(driver any) []state.Store

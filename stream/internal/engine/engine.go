@@ -178,6 +178,17 @@ func (e *Engine) Slots() []*Slot {
 	return out
 }
 
+// Stores lists the stores of all tasks, by sub-topology and partition. No task may run.
+func (e *Engine) Stores() []state.Store {
+	var out []state.Store
+	for _, s := range e.Slots() {
+		for _, st := range s.Task.Stores() {
+			out = append(out, st.Store)
+		}
+	}
+	return out
+}
+
 // Appended is the number of bytes appended in the open epoch.
 func (e *Engine) Appended() int64 { return e.appended.Load() }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/moldau-io/moldau/log"
+	"github.com/moldau-io/moldau/state"
 	"github.com/moldau-io/moldau/stream/internal/graph"
 )
 
@@ -123,6 +124,9 @@ func (r *Runner) WaitIdle(ctx context.Context) error {
 		return ctx.Err()
 	}
 }
+
+// Stores are the stores of all tasks. It is for tests, which may read them while the run is idle.
+func (r *Runner) Stores() []state.Store { return r.e.Stores() }
 
 // ErrStopped says that the run has ended.
 var ErrStopped = errors.New("the application has stopped")
