@@ -21,6 +21,12 @@ fuzz:  ## each fuzz target for a minute
 kill:  ## the word count killed 500 times over each directory, for some minutes
 	MOLDAU_KILLS=500 go test -count=1 -timeout 1h -v -run '^TestKill$$' ./examples/wordcount
 
+conformance:  ## Kafka Streams' vectors: step by step, end to end, and one of each scenario on a Kafka broker
+	MOLDAU_PEERS=require go test -count=1 -timeout 30m -v ./stream/conformance
+
+vectors:  ## more vectors: make vectors OUT=/absolute/directory SEEDS=101-150 [ONLY=REGEX]
+	stream/conformance/generator/run $(OUT) $(SEEDS) $(if $(ONLY),only='$(ONLY)')
+
 crash:  ## power loss at every change of the files, over many runs, and faults of disks: about an hour
 	MOLDAU_CRASH=full go test -count=1 -timeout 3h -v -run 'Crash|Fault|Damage|AnyReadMayFail' ./log ./state ./stream/crash
 
@@ -30,4 +36,4 @@ peers:  ## beside Kafka Streams on a real Kafka broker, which needs a JDK and Ma
 ci:  ## all that must hold before a change is in
 	.ci/run
 
-.PHONY: help test race lint bench fuzz kill crash peers ci
+.PHONY: help test race lint bench fuzz kill conformance vectors crash peers ci

@@ -105,22 +105,32 @@ func (s Streams) Run(ctx context.Context, at func(phase string, pid int)) error 
 
 // builtStreams returns the directory with the application's jar, and in lib those it needs.
 var builtStreams = sync.OnceValues(func() (string, error) {
+	project, err := fs.Sub(streamsProject, "kstreams")
+	if err != nil {
+		return "", err
+	}
+	return Built("kstreams", project)
+})
+
+// Built packages a Maven project, unless that was done before on this machine, and returns its directory target as it
+// was then, in the user's cache. Name is the project's there.
+func Built(name string, project fs.FS) (string, error) {
 	sum := sha256.New()
-	if err := fs.WalkDir(streamsProject, ".", func(path string, d fs.DirEntry, err error) error {
+	if err := fs.WalkDir(project, ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		text, err := streamsProject.ReadFile(path)
+		text, err := fs.ReadFile(project, path)
 		fmt.Fprintf(sum, "%s %d\n%s", path, len(text), text)
 		return err
 	}); err != nil {
-		return "", err
+		return "", fmt.Errorf("peers: build %s: %w", name, err)
 	}
-	return cached(fmt.Sprintf("kstreams-%x", sum.Sum(nil)[:4]), func(temp string) (string, error) {
-		if err := os.CopyFS(temp, streamsProject); err != nil {
+	return cached(fmt.Sprintf("%s-%x", name, sum.Sum(nil)[:4]), func(temp string) (string, error) {
+		copied := filepath.Join(temp, "project")
+		if err := os.CopyFS(copied, project); err != nil {
 			return "", err
 		}
-		project := filepath.Join(temp, "kstreams")
-		return filepath.Join(project, "target"), Maven("-f", filepath.Join(project, "pom.xml"), "-Dmaven.test.skip=true", "package")
+		return filepath.Join(copied, "target"), Maven("-f", filepath.Join(copied, "pom.xml"), "-Dmaven.test.skip=true", "package")
 	})
-})
+}
