@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"testing"
 )
 
 // This file owns the one difference that is wanted: results without a partner, of left and outer joins of two
@@ -15,7 +16,9 @@ import (
 //   - each result without a partner that Kafka Streams sent is there, at the same step or an earlier one, but for
 //     its headers, which are those of the record that set it free;
 //   - those it never sent, as they were still held back at the end or lost to a partner that came after their
-//     window was closed, are due by the model's rule alone: window closed, no partner until then.
+//     window was closed, are there by the rule: window closed, no partner until then. All others obey it too, but
+//     for those that Kafka Streams sends earlier and we in the same step. The rule is checked apart from the model
+//     (joinModel.due).
 
 // expected is what our topology answers: a vector itself, but for scenarios with a model.
 func (sc scenario) expected(v *vector) (*vector, error) {
@@ -34,6 +37,12 @@ func (sc scenario) expected(v *vector) (*vector, error) {
 		var all []record
 		var pairs, kafkas []string
 		for _, r := range got {
+			if r.wrong != nil {
+				return nil, fmt.Errorf("scenario %s, %s, step %d: the model's result without a partner, %v: %w", v.Scenario, v.file, i+1, r.record, r.wrong)
+			}
+			if r.early && !slices.ContainsFunc(e.Out, func(k record) bool { return withoutHeaders(k) == withoutHeaders(r.record) }) {
+				return nil, &mismatch{v, "the model", i + 1, "without a partner, before the window is closed", []string{r.String()}, show1(e.Out)}
+			}
 			all = append(all, r.record)
 			if r.alone {
 				alone[withoutHeaders(r.record)]++
@@ -77,4 +86,40 @@ func show1(rs []record) []string {
 		out = append(out, r.String())
 	}
 	return out
+}
+
+// The rule sees what is against it.
+func TestRuleOfResultsWithoutAPartner(t *testing.T) {
+	m := joinModel{before: 20, after: 10, grace: 5, alone: [2]bool{onLeft: true}}
+	at := func(side int, key string, ts int64) arrival {
+		return arrival{side: side, key: new(key), value: new("v"), ts: ts}
+	}
+	none := at(onLeft, "", 40)
+	none.key = nil
+	as := []arrival{
+		at(onLeft, "a", 0), at(onRight, "b", 0), at(onLeft, "b", 5), // 0, 1, 2
+		at(onRight, "c", 15), at(onLeft, "d", 4), // 3: 0's window is passed, not its grace; 4: late
+		at(onRight, "c", 16), none, at(onRight, "a", 10), // 5: 0's window is closed; 6; 7: 0's partner, too late
+	}
+	for _, c := range []struct {
+		of, by int
+		early  bool
+		want   string
+	}{
+		{0, 5, false, ""},
+		{0, 3, false, "not closed"},
+		{0, 0, false, "not closed"},
+		{0, 6, false, "closed before"},
+		{2, 6, false, "had a partner"},
+		{1, 5, false, "gives no result"},
+		{4, 4, true, ""},
+		{4, 5, false, "not closed"},
+		{6, 6, true, ""},
+		{6, 7, false, "cannot wait"},
+	} {
+		early, err := m.due(as, c.of, c.by)
+		if got := fmt.Sprint(err); early != c.early || (err == nil) != (c.want == "") || !strings.Contains(got, c.want) {
+			t.Errorf("of %d, by %d: early %v, %v; want early %v, %q", c.of, c.by, early, err, c.early, c.want)
+		}
+	}
 }

@@ -2,6 +2,8 @@ package conformance_test
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
 	"math"
 	"slices"
 )
@@ -22,6 +24,7 @@ const (
 type arrival struct {
 	step       int // of the vector, from 0
 	side       int
+	at         int // its place among the arrivals, once it has come
 	key, value S
 	ts         int64
 	headers    [][2]*string
@@ -32,6 +35,9 @@ type joined struct {
 	step  int
 	alone bool
 	record
+	// Of a result without a partner, by the rule.
+	early bool  // it comes before its window is closed: see due
+	wrong error // what due has against it
 }
 
 func (m joinModel) run(arrivals []arrival) []joined {
@@ -45,16 +51,18 @@ func (m joinModel) run(arrivals []arrival) []joined {
 	}
 	var waiting []arrival
 	var out []joined
-	for _, a := range arrivals {
-		send := func(key, value S, ts int64, alone bool) {
-			out = append(out, joined{a.step, alone, record{"output", key, value, ts, a.headers}})
+	for at, a := range arrivals {
+		a.at = at
+		send := func(key, value S, ts int64) {
+			out = append(out, joined{step: a.step, record: record{"output", key, value, ts, a.headers}})
 		}
 		single := func(w arrival) {
-			if w.side == onLeft {
-				send(w.key, pair(w.value, nil), w.ts, true)
-			} else {
-				send(w.key, pair(nil, w.value), w.ts, true)
+			l, r := w.value, S(nil)
+			if w.side == onRight {
+				l, r = r, l
 			}
+			early, wrong := m.due(arrivals, w.at, at)
+			out = append(out, joined{a.step, true, record{"output", w.key, pair(l, r), w.ts, a.headers}, early, wrong})
 		}
 		if a.ts > newest {
 			newest = a.ts
@@ -88,9 +96,9 @@ func (m joinModel) run(arrivals []arrival) []joined {
 		for _, p := range partners {
 			waiting = slices.DeleteFunc(waiting, func(w arrival) bool { return w.side == other && *w.key == *p.key && w.ts == p.ts })
 			if a.side == onLeft {
-				send(a.key, pair(a.value, p.value), max(a.ts, p.ts), false)
+				send(a.key, pair(a.value, p.value), max(a.ts, p.ts))
 			} else {
-				send(a.key, pair(p.value, a.value), max(a.ts, p.ts), false)
+				send(a.key, pair(p.value, a.value), max(a.ts, p.ts))
 			}
 		}
 		if len(partners) == 0 && m.alone[a.side] {
@@ -117,10 +125,75 @@ func (m joinModel) arrivals(events []event) []arrival {
 	for i, e := range events {
 		switch e.In {
 		case "left":
-			as = append(as, arrival{i, onLeft, e.Key, e.Value, e.TS, e.Headers})
+			as = append(as, e.arrival(i, onLeft))
 		case "right":
-			as = append(as, arrival{i, onRight, e.Key, e.Value, e.TS, e.Headers})
+			as = append(as, e.arrival(i, onRight))
 		}
 	}
 	return as
+}
+
+func (e event) arrival(step, side int) arrival {
+	return arrival{step: step, side: side, key: e.Key, value: e.Value, ts: e.TS, headers: e.Headers}
+}
+
+// due says what is wrong with the result without a partner of arrival of, sent when arrival by came. It is the rule
+// itself, over all there is, and not how a join or the model goes about it: the window is closed, no partner came until
+// then, and the result comes as soon as that is known. It is early, and no longer waits for a partner that is late, if it
+// is of a record that comes when its window's end is passed, though not the grace, or that has no key.
+func (m joinModel) due(arrivals []arrival, of, by int) (early bool, err error) {
+	a := arrivals[of]
+	if !m.alone[a.side] || a.value == nil {
+		return false, errors.New("the record gives no result without a partner")
+	}
+	if a.key == nil {
+		if by != of {
+			return false, errors.New("a record without a key cannot wait for anything")
+		}
+		return true, nil
+	}
+	reach, back := m.after, m.before
+	if a.side == onRight {
+		reach, back = back, reach
+	}
+	newest := func(n int) (ts int64) { // of the first n
+		for _, x := range arrivals[:n] {
+			ts = max(ts, x.ts)
+		}
+		return ts
+	}
+	closed := func(n int) bool { return a.ts+reach+m.grace < newest(n) }
+	switch {
+	case by == of && max(0, a.ts+reach) < newest(by+1):
+		early = !closed(by + 1)
+	case !closed(by + 1):
+		return false, errors.New("its window is not closed")
+	case by > of && closed(by):
+		return false, errors.New("its window was closed before")
+	}
+	// gone: a store does not show the time to who comes n-th.
+	gone := func(x arrival, n int) bool {
+		kept := int64(-1)
+		for _, y := range arrivals[:n] {
+			if y.side == x.side && y.key != nil && y.value != nil {
+				kept = max(kept, y.ts)
+			}
+		}
+		return x.ts <= kept-max(1, m.before+m.after+m.grace)
+	}
+	for i, p := range arrivals[:by] {
+		if i == of || p.side == a.side || p.key == nil || p.value == nil || *p.key != *a.key {
+			continue
+		}
+		first, last, lastAt := p, a, of
+		from, to := a.ts-back, a.ts+reach // of the partners that a looks for
+		if i > of {
+			first, last, lastAt = a, p, i
+			from, to = p.ts-reach, p.ts+back
+		}
+		if first.ts >= max(0, from) && first.ts <= max(0, to) && !gone(first, lastAt) {
+			return false, fmt.Errorf("it had a partner: %s=%s @%d", *last.key, *p.value, p.ts)
+		}
+	}
+	return early, nil
 }

@@ -124,10 +124,10 @@ var streamJoinScenarios = map[string]scenario{
 			for i, e := range events {
 				for len(pairs) > 0 && pairs[0].step == i {
 					p := pairs[0]
-					as, pairs = append(as, arrival{i, onLeft, p.Key, p.Value, p.TS, p.Headers}), pairs[1:]
+					as, pairs = append(as, arrival{step: i, side: onLeft, key: p.Key, value: p.Value, ts: p.TS, headers: p.Headers}), pairs[1:]
 				}
 				if e.In == "third" {
-					as = append(as, arrival{i, onRight, e.Key, e.Value, e.TS, e.Headers})
+					as = append(as, e.arrival(i, onRight))
 				}
 			}
 			return second.run(as)
