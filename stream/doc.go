@@ -26,4 +26,8 @@
 // Functions given to operators are called by one goroutine at a time for each task, and by several tasks
 // at once: what they share must be safe for that. They may be called again for records whose epoch was
 // aborted. One that panics stops the application with an error that names the operator and the record.
+//
+// They may change in place what they are given: aggregates, rows of tables, values of joins. Only the value of
+// a record is not theirs alone where others see it too: other operators below the same stream or table, and
+// the same aggregator for other windows of the record.
 package stream

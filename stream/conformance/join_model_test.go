@@ -62,7 +62,7 @@ func (m joinModel) run(arrivals []arrival) []joined {
 				l, r = r, l
 			}
 			early, wrong := m.due(arrivals, w.at, at)
-			out = append(out, joined{a.step, true, record{"output", w.key, pair(l, r), w.ts, a.headers}, early, wrong})
+			out = append(out, joined{a.step, true, record{"output", w.key, pairText(l, r), w.ts, a.headers}, early, wrong})
 		}
 		if a.ts > newest {
 			newest = a.ts
@@ -96,9 +96,9 @@ func (m joinModel) run(arrivals []arrival) []joined {
 		for _, p := range partners {
 			waiting = slices.DeleteFunc(waiting, func(w arrival) bool { return w.side == other && *w.key == *p.key && w.ts == p.ts })
 			if a.side == onLeft {
-				send(a.key, pair(a.value, p.value), max(a.ts, p.ts))
+				send(a.key, pairText(a.value, p.value), max(a.ts, p.ts))
 			} else {
-				send(a.key, pair(p.value, a.value), max(a.ts, p.ts))
+				send(a.key, pairText(p.value, a.value), max(a.ts, p.ts))
 			}
 		}
 		if len(partners) == 0 && m.alone[a.side] {

@@ -9,7 +9,8 @@ import (
 func from(b *stream.Builder, name string) *stream.Stream[S, S] { return stream.From(b, topic(name)) }
 
 // pair is PAIR, for inner and left joins.
-func pair(l, r S) S { return new(text(l) + "," + text(r)) }
+func pair(l, r S) S     { s := pairText(l, r); spoil(l, r); return s }
+func pairText(l, r S) S { return new(text(l) + "," + text(r)) }
 
 func pairLeft(l, r S, _ bool) S { return pair(l, r) }
 

@@ -13,7 +13,7 @@ func two(b *stream.Builder) (one, two stream.Part[S, S]) {
 
 // with is ADD with another sign.
 func with(sign string) func(_, v, agg S) S {
-	return func(_, v, agg S) S { return new(*agg + sign + text(v)) }
+	return func(_, v, agg S) S { return grown(agg, sign, v) }
 }
 
 var suppressScenarios = map[string]scenario{

@@ -99,7 +99,10 @@ var tableScenarios = map[string]scenario{
 		out(grouped(table(b, "input"), bucket).Count().As(counts), "output")
 	}},
 	"table_group_by_reduce": {out: output, stores: isText, build: func(b *stream.Builder) {
-		minus := func(old, v S) S { return new(*old + "-" + *v) }
+		minus := func(old, v S) S {
+			defer spoil(v)
+			return grown(old, "-", v)
+		}
 		out(grouped(table(b, "input"), bucket).Reduce(concat, minus).As(store), "output")
 	}},
 	"table_group_by_aggregate": {out: output, stores: isText, build: func(b *stream.Builder) {
@@ -163,7 +166,7 @@ var tableScenarios = map[string]scenario{
 
 var countsToo = state.NewKeyValue("counts", str, serde.Int64)
 
-func sub(_, v, agg S) S { return new(*agg + "-" + text(v)) } // SUB
+func sub(_, v, agg S) S { return grown(agg, "-", v) } // SUB
 
 // nilIf is f, but null for values that end in digit.
 func nilIf(digit string, f func(k, v, agg S) S) func(k, v, agg S) S {
@@ -186,5 +189,5 @@ func byBucket(t *stream.Table[S, S]) *stream.GroupedTable[S, S] {
 }
 
 func aggregated(g *stream.GroupedTable[S, S]) *stream.Table[S, S] {
-	return stream.AggregateTable(g, zero, add, sub)
+	return stream.AggregateTable(g, zero, spoiling(add), spoiling(sub))
 }

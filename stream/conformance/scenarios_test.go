@@ -74,11 +74,48 @@ func bucket(_, v S) S {
 
 func zero() S { return new("0") } // INIT
 
-func add(_, v, agg S) S { return new(*agg + "+" + text(v)) }
+func add(_, v, agg S) S { return grown(agg, "+", v) }
 
-func concat(old, v S) S { return new(*old + "+" + *v) }
+func concat(old, v S) S {
+	defer spoil(v)
+	return grown(old, "+", v)
+}
 
-func suffix(x string) func(S) S { return func(v S) S { return new(text(v) + x) } }
+func suffix(x string) func(S) S {
+	return func(v S) S {
+		defer spoil(v)
+		return new(text(v) + x)
+	}
+}
+
+// grown changes agg in place, as an aggregator may.
+func grown(agg S, sign string, v S) S {
+	if agg == nil {
+		agg = new("null")
+	}
+	*agg += sign + text(v)
+	return agg
+}
+
+// spoil changes values that a function has used, and that are its own: so each vector shows, in each way to run it,
+// that nobody else uses them after it. Not its own is a record's value where others see it too: other operators below
+// the same stream, and the same aggregator for the record's other windows.
+func spoil(vs ...S) {
+	for _, v := range vs {
+		if v != nil {
+			*v = "spoilt"
+		}
+	}
+}
+
+// spoiling is an aggregator whose values are its own.
+func spoiling(f func(k, v, agg S) S) func(k, v, agg S) S {
+	return func(k, v, agg S) S {
+		agg = f(k, v, agg)
+		spoil(v)
+		return agg
+	}
+}
 
 func words(v S) iter.Seq[S] {
 	return func(yield func(S) bool) {

@@ -84,10 +84,13 @@ func wout[V any](t *stream.Table[windows.Windowed[S], V]) {
 func byKey(b *stream.Builder) *stream.Grouped[S, S] { return stream.GroupByKey(input(b)) }
 
 // concatAny is CONCAT where null values come too.
-func concatAny(old, v S) S { return new(text(old) + "+" + text(v)) }
+func concatAny(old, v S) S { return grown(old, "+", v) }
 
 // mergeSessions is MERGE.
-func mergeSessions(_, a, b S) S { return new("(" + text(a) + "|" + text(b) + ")") }
+func mergeSessions(_, a, b S) S {
+	defer spoil(a, b)
+	return new("(" + text(a) + "|" + text(b) + ")")
+}
 
 // sums aggregates windows by INIT and ADD.
 func sums(w *stream.Windowed[S, S]) *stream.Table[windows.Windowed[S], S] {
