@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/moldau-io/moldau/serde"
+	"github.com/moldau-io/moldau/state"
 	"github.com/moldau-io/moldau/stream"
 	"github.com/moldau-io/moldau/stream/streamtest"
 	"github.com/moldau-io/moldau/windows"
@@ -24,10 +25,10 @@ var (
 // joinKinds are the joins that scripts name.
 var joinKinds = map[string]func(b *stream.Builder, c joinScript){
 	"JoinTable": func(b *stream.Builder, c joinScript) {
-		stream.JoinTable(stream.From(b, left), c.table(b, right), dashed).To(out)
+		stream.JoinTable(stream.From(b, left), c.table(b, right), dashed, c.grace()...).To(out)
 	},
 	"LeftJoinTable": func(b *stream.Builder, c joinScript) {
-		stream.LeftJoinTable(stream.From(b, left), c.table(b, right), dashedLeft).To(out)
+		stream.LeftJoinTable(stream.From(b, left), c.table(b, right), dashedLeft, c.grace()...).To(out)
 	},
 	"JoinStreams": func(b *stream.Builder, c joinScript) {
 		l, r := stream.From(b, left), stream.From(b, left)
@@ -42,6 +43,27 @@ var joinKinds = map[string]func(b *stream.Builder, c joinScript){
 	"OuterJoinStreams": func(b *stream.Builder, c joinScript) {
 		stream.OuterJoinStreams(stream.From(b, left), stream.From(b, right), c.window(), dashedOuter).To(out)
 	},
+	"JoinTables":      tablesJoin,
+	"LeftJoinTables":  tablesJoin,
+	"OuterJoinTables": tablesJoin,
+}
+
+// tablesJoin is a join of two tables, whose rows lie in a store, as in Kafka's tests. The setting "then" names a
+// second join, of the first with the right table once more.
+func tablesJoin(b *stream.Builder, c joinScript) {
+	l := c.table(b, left)
+	r := c.table(b, right)
+	t := joinOfTables[c.join](l, r)
+	if then, ok := c.settings["then"]; ok {
+		t = joinOfTables[then](t, r)
+	}
+	t.As(derived).ToStream().To(out)
+}
+
+var joinOfTables = map[string]func(l, r stringTable) stringTable{
+	"JoinTables":      func(l, r stringTable) stringTable { return stream.JoinTables(l, r, dashed) },
+	"LeftJoinTables":  func(l, r stringTable) stringTable { return stream.LeftJoinTables(l, r, dashedLeft) },
+	"OuterJoinTables": func(l, r stringTable) stringTable { return stream.OuterJoinTables(l, r, dashedOuter) },
 }
 
 func dashed(l, r string) string { return l + "-" + r }
@@ -84,9 +106,21 @@ func (c joinScript) duration(name string) time.Duration {
 
 func (c joinScript) window() windows.Join { return windows.Within(c.duration("within")) }
 
-// table is the right side, as a table.
-func (c joinScript) table(b *stream.Builder, t stream.Topic[string, string]) *stream.Table[string, string] {
-	return stream.TableFrom(b, t)
+// table is a side as a table. The setting "versioned" says which are kept as versions: left, right or both.
+func (c joinScript) table(b *stream.Builder, t stream.Topic[string, string]) stringTable {
+	table := stream.TableFrom(b, t)
+	if v := c.settings["versioned"]; v == t.Name() || v == "both" {
+		table.As(state.NewVersioned(t.Name(), serde.String, serde.String, 5*time.Minute))
+	}
+	return table
+}
+
+// grace is the setting "grace".
+func (c joinScript) grace() []stream.JoinOption {
+	if c.settings["grace"] == "" {
+		return nil
+	}
+	return []stream.JoinOption{stream.Grace(c.duration("grace"))}
 }
 
 func readJoinScript(t *testing.T, path string) (c joinScript) {

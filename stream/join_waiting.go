@@ -155,6 +155,10 @@ var errBatchFull = errors.New("batch full")
 
 // look finds what is due: all timestamps below limit.
 func (w *waitingList[K, V]) look(limit int64) error {
+	if len(w.batch) > 0 { // what is left of the last look, which an error broke off
+		w.more = w.first < limit
+		return nil
+	}
 	if w.first >= limit {
 		return nil
 	}

@@ -56,6 +56,9 @@ func joinStreams[K, L, R, O any](l *Stream[K, L], r *Stream[K, R], op string, w 
 	n := newNode[K, O](left.b, op, set, left.g, right.g)
 	n.inheritKey = left.keySerde
 	checkJoin(n, set, l.rekeyed || r.rekeyed)
+	if set.grace != nil {
+		n.b.fail(n.g, "Grace is for joins with versioned tables; that of a join of streams is its window's, given with WithGrace")
+	}
 	if err := w.Err(); err != nil {
 		n.b.fail(n.g, "%w", err)
 	}

@@ -9,6 +9,9 @@ import (
 // record that finds none gives nothing. Changes of the table give nothing by themselves. A result has the
 // timestamp and the headers of the stream's record.
 //
+// If the table is versioned (see Table.As), the row is the one that is valid at the record's timestamp, as far as it
+// is known: with Grace, records wait until it should be.
+//
 // Records without a key or without a value are dropped and counted. If an operator before the join changed
 // the stream's keys, the stream goes through a repartition topic first.
 //
@@ -34,6 +37,7 @@ func joinTable[K, V, R, O any](s *Stream[K, V], t *Table[K, R], op string, left 
 		return &Stream[K, O]{n: n}
 	}
 	t.needRows()
+	grace := newJoinGrace(in, n, t, set)
 	isNil := nilCheck[O]()
 	attach(in, n, func(tk *task.Task, next edge[K, O]) (edge[K, V], error) {
 		rows, err := t.rows(tk)
@@ -41,7 +45,10 @@ func joinTable[K, V, R, O any](s *Stream[K, V], t *Table[K, R], op string, left 
 			return nil, err
 		}
 		j := &joinTableOp[K, V, R, O]{t: tk, node: n.g.Index, rows: rows, left: left, join: join, isNil: isNil, next: next}
-		return j.process, nil
+		if grace == nil {
+			return j.process, nil
+		}
+		return grace.open(tk, j)
 	})
 	return &Stream[K, O]{n: n}
 }
@@ -58,11 +65,19 @@ type joinTableOp[K, V, R, O any] struct {
 }
 
 func (j *joinTableOp[K, V, R, O]) process(r Record[K, V]) error {
-	if r.null != 0 && !(j.left && r.null == nullKey) {
-		countDropped(j.t, r.null)
+	if j.drops(r) {
 		return nil
 	}
 	return j.joinNow(r)
+}
+
+// drops drops a record that cannot be joined.
+func (j *joinTableOp[K, V, R, O]) drops(r Record[K, V]) bool {
+	if r.null == 0 || j.left && r.null == nullKey {
+		return false
+	}
+	countDropped(j.t, r.null)
+	return true
 }
 
 func (j *joinTableOp[K, V, R, O]) joinNow(r Record[K, V]) error {

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/moldau-io/moldau/stream/internal/graph"
 )
@@ -13,6 +14,7 @@ type settings struct {
 	partitions int32
 	keepNulls  bool // records without a key go through the repartition topic too
 	inMemory   bool
+	grace      *time.Duration // nil: none
 	problems   []error
 }
 

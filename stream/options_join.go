@@ -1,5 +1,10 @@
 package stream
 
+import (
+	"fmt"
+	"time"
+)
+
 // JoinOption is an option of joins of a stream with a stream or a table.
 type JoinOption interface{ join(*settings) }
 
@@ -14,6 +19,30 @@ type MemoryOnly struct{}
 func InMemory() MemoryOnly { return MemoryOnly{} }
 
 func (MemoryOnly) join(s *settings) { s.inMemory = true }
+
+// GracePeriod is an option of joins of a stream with a versioned table. See Grace.
+type GracePeriod struct{ d time.Duration }
+
+// Grace has the records of a stream wait before they are joined with a versioned table, until the highest timestamp
+// of the stream's records is d above their own: an update of the table that comes late by no more than that is still
+// found (KIP-923). Then they are joined in the order of their timestamps, and of equal ones by the bytes of their keys.
+// A record that comes when its time to wait is over already is joined at once. Only the stream's own time counts: if
+// it stops, what waits goes on waiting.
+//
+// d is a whole number of milliseconds, not negative, and no longer than the table's history retention. 0 waits for
+// nothing, but makes sure that the table is versioned. What waits lies in a store, with a changelog: it is bounded by
+// the disk, or with InMemory by memory, and survives aborts and restarts.
+func Grace(d time.Duration) GracePeriod { return GracePeriod{d} }
+
+func (g GracePeriod) join(s *settings) {
+	switch {
+	case g.d < 0:
+		s.problems = append(s.problems, fmt.Errorf("Grace(%s) is negative", g.d))
+	case g.d%time.Millisecond != 0:
+		s.problems = append(s.problems, fmt.Errorf("Grace(%s) is not a whole number of milliseconds, which is as fine as timestamps are", g.d))
+	}
+	s.grace = &g.d
+}
 
 func joinSettings(opts []JoinOption) (s settings) {
 	for _, o := range opts {

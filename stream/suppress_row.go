@@ -7,11 +7,11 @@ package stream
 //
 // so that changes lie in the order in which they are due, and then of their keys. A change:
 //
-//	+---------+-------------+-----------------+----------------+-------------------+-------+-------+
-//	| flags 1 | timestamp 8 | headers uvarint | of each header: key and value, with   | new   | old   |
-//	| 1: new  | big-endian  | their number    | their length before them; 0 of a      | with  | with  |
-//	| 2: old  |             |                 | value is null, else it is 1 more      | lgth. | lgth. |
-//	+---------+-------------+-----------------+---------------------------------------+-------+-------+
+//	+---------+-------------+-------------------+----------------------------------+----------------------------------+
+//	| flags 1 | timestamp 8 | headers           | new, with its length before it   | old, with its length before it   |
+//	| 1: new  | big-endian  | (header_bytes.go) |                                  |                                  |
+//	| 2: old  |             |                   |                                  |                                  |
+//	+---------+-------------+-------------------+----------------------------------+----------------------------------+
 //
 // Lengths are uvarints. new and old are there as the flags say.
 
@@ -53,15 +53,7 @@ func appendHeld(dst []byte, h held) []byte {
 		flags |= heldOld
 	}
 	dst = binary.BigEndian.AppendUint64(append(dst, flags), uint64(h.timestamp))
-	dst = binary.AppendUvarint(dst, uint64(len(h.headers)))
-	for _, x := range h.headers {
-		dst = appendSized(dst, []byte(x.Key), 0)
-		if x.Value == nil {
-			dst = append(dst, 0)
-		} else {
-			dst = appendSized(dst, x.Value, 1)
-		}
-	}
+	dst = appendHeaders(dst, h.headers)
 	if h.new != nil {
 		dst = appendSized(dst, h.new, 0)
 	}
@@ -69,11 +61,6 @@ func appendHeld(dst []byte, h held) []byte {
 		dst = appendSized(dst, h.old, 0)
 	}
 	return dst
-}
-
-// appendSized appends b with its length, and more, before it.
-func appendSized(dst, b []byte, more int) []byte {
-	return append(binary.AppendUvarint(dst, uint64(len(b)+more)), b...)
 }
 
 var errHeld = errors.New("the row of a change that is held back is damaged")
@@ -86,41 +73,16 @@ func parseHeld(b []byte) (h held, err error) {
 	flags := b[0]
 	h.timestamp = int64(binary.BigEndian.Uint64(b[1:]))
 	b = b[9:]
-	number, n := binary.Uvarint(b)
-	if n <= 0 || number > uint64(len(b)) {
-		return h, errHeld
+	headers, b, ok := parseHeaders(b)
+	if ok && flags&heldNew != 0 {
+		h.new, b, ok = takeSized(b, 0)
 	}
-	b = b[n:]
-	ok := true
-	sized := func(more uint64) (part []byte) { // nil: null
-		size, n := binary.Uvarint(b)
-		if n <= 0 || size > uint64(len(b)-n)+more {
-			ok = false
-			return nil
-		}
-		b = b[n:]
-		if size < more {
-			return nil
-		}
-		size -= more
-		part, b = b[:size:size], b[size:]
-		return part
-	}
-	for range number {
-		key, value := sized(0), sized(1)
-		if !ok {
-			return h, errHeld
-		}
-		h.headers = append(h.headers, Header{Key: string(key), Value: value})
-	}
-	if flags&heldNew != 0 {
-		h.new = sized(0)
-	}
-	if flags&heldOld != 0 {
-		h.old = sized(0)
+	if ok && flags&heldOld != 0 {
+		h.old, b, ok = takeSized(b, 0)
 	}
 	if !ok || len(b) > 0 {
 		return h, errHeld
 	}
+	h.headers = headers
 	return h, nil
 }

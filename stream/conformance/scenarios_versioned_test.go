@@ -134,6 +134,15 @@ var versionedScenarios = map[string]scenario{
 	"stream_versioned_table_inner": {out: output, versioned: []versions{pastStore}, build: func(b *stream.Builder) {
 		stream.JoinTable(from(b, "left"), table(b, "right").As(pastStore), pair).To(topic("output"))
 	}},
+	"stream_versioned_table_inner_grace": {out: output, versioned: []versions{pastStore}, build: func(b *stream.Builder) {
+		stream.JoinTable(from(b, "left"), table(b, "right").As(pastStore), pair, stream.Grace(30*ms)).To(topic("output"))
+	}},
+	"stream_versioned_table_left_grace": {out: output, versioned: []versions{pastStore}, build: func(b *stream.Builder) {
+		stream.LeftJoinTable(from(b, "left"), table(b, "right").As(pastStore), pairLeft, stream.Grace(30*ms)).To(topic("output"))
+	}},
+	"stream_versioned_table_left_grace_zero": {out: output, versioned: []versions{pastStore}, build: func(b *stream.Builder) {
+		stream.LeftJoinTable(from(b, "left"), table(b, "right").As(pastStore), pairLeft, stream.Grace(0)).To(topic("output"))
+	}},
 	"stream_versioned_table_left": {out: output, versioned: []versions{pastStore}, build: func(b *stream.Builder) {
 		stream.LeftJoinTable(from(b, "left"), table(b, "right").As(pastStore), pairLeft).To(topic("output"))
 	}},
