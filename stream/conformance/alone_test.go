@@ -2,6 +2,7 @@ package conformance_test
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -121,5 +122,60 @@ func TestRuleOfResultsWithoutAPartner(t *testing.T) {
 		if got := fmt.Sprint(err); early != c.early || (err == nil) != (c.want == "") || !strings.Contains(got, c.want) {
 			t.Errorf("of %d, by %d: early %v, %v; want early %v, %q", c.of, c.by, early, err, c.early, c.want)
 		}
+	}
+}
+
+// How much that difference is, as docs/semantics.md says it.
+func TestWantedDifferenceIsCounted(t *testing.T) {
+	files, err := vectorFiles("testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var vectors, same, earlier, only int
+	for _, file := range files {
+		v, err := readVector(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sc := scenarios[v.Scenario]
+		if sc.unmatched == nil {
+			continue
+		}
+		ours, err := sc.expected(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		vectors++
+		sent := map[string][]int{} // by us, of which Kafka Streams has sent nothing yet: the steps
+		for i := range v.Events {
+			for _, r := range ours.Events[i].Out {
+				if isAlone(r) {
+					sent[withoutHeaders(r)] = append(sent[withoutHeaders(r)], i)
+				}
+			}
+			for _, r := range v.Events[i].Out {
+				if !isAlone(r) {
+					continue
+				}
+				steps := sent[withoutHeaders(r)]
+				if steps[0] == i {
+					same++
+				} else {
+					earlier++
+				}
+				sent[withoutHeaders(r)] = steps[1:]
+			}
+		}
+		for _, steps := range sent {
+			only += len(steps)
+		}
+	}
+	text, err := os.ReadFile("../../docs/semantics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	claim := fmt.Sprintf("in %d vectors %d in the same step, %d earlier, and %d more", vectors, same, earlier, only)
+	if !strings.Contains(string(text), claim) {
+		t.Errorf("docs/semantics.md does not say: %s", claim)
 	}
 }
