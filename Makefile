@@ -21,6 +21,9 @@ fuzz:  ## each fuzz target for a minute
 kill:  ## the word count killed 500 times over each directory, for some minutes
 	MOLDAU_KILLS=500 go test -count=1 -timeout 1h -v -run '^TestKill$$' ./examples/wordcount
 
+mutants:  ## faults put into our code, which the vectors must see; writes docs/mutations.md
+	MOLDAU_MUTANTS=write go test -count=1 -timeout 1h -v ./stream/conformance/mutants
+
 conformance:  ## Kafka Streams' vectors: step by step, end to end, and one of each scenario on a Kafka broker
 	MOLDAU_PEERS=require go test -count=1 -timeout 30m -v ./stream/conformance
 
@@ -36,4 +39,4 @@ peers:  ## beside Kafka Streams on a real Kafka broker, which needs a JDK and Ma
 ci:  ## all that must hold before a change is in
 	.ci/run
 
-.PHONY: help test race lint bench fuzz kill conformance vectors crash peers ci
+.PHONY: help test race lint bench fuzz kill mutants conformance vectors crash peers ci
