@@ -43,6 +43,7 @@ func newBench(t testing.TB, topology *stream.Topology, sub int, fetched []log.Re
 		State:       b.state,
 		Stores:      map[string]state.Store{},
 		Partitions:  func(string) int32 { return 1 },
+		Lookup:      func(string) (int32, error) { return 1, nil },
 		Append: func(_ log.TopicPartition, block *log.Block) (int64, error) {
 			b.appended += block.Len()
 			block.Release()

@@ -148,6 +148,8 @@ type node[K, V any] struct {
 	setValue     serde.Serde[V]
 	inheritKey   func() serde.Serde[K]
 	inheritValue func() serde.Serde[V]
+
+	start start // of a source
 }
 
 // newNode adds an operator's node below its parents.

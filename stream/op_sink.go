@@ -22,7 +22,7 @@ func sink[K, V any](p *node[K, V], t Topic[K, V], opts []Option) {
 		p.b.fail(g, "%v", err)
 	}
 	p.kids = append(p.kids, func(tk *task.Task) (edge[K, V], error) {
-		op, err := newSinkOp(tk, g, t.key, t.value)
+		op, err := openSink(tk, g, t.key, t.value)
 		if err != nil {
 			return nil, err
 		}
@@ -53,13 +53,15 @@ type sinkOp[K, V any] struct {
 	scratch     []byte // the encoded key
 }
 
-func newSinkOp[K, V any](t *task.Task, g *graph.Node, key serde.Serde[K], value serde.Serde[V]) (*sinkOp[K, V], error) {
+// openSink makes the sink of g for a task.
+func openSink[K, V any](t *task.Task, g *graph.Node, key serde.Serde[K], value serde.Serde[V]) (*sinkOp[K, V], error) {
 	topic := g.Topic.FullName(t.Env.Application)
-	out, err := t.Output(g, topic)
-	if err != nil {
-		return nil, err
-	}
-	op := &sinkOp[K, V]{t: t, node: g.Index, out: out}
+	return newSinkOp(t, g, topic, t.Env.Partitions(topic), key, value)
+}
+
+func newSinkOp[K, V any](t *task.Task, g *graph.Node, topic string, partitions int32, key serde.Serde[K], value serde.Serde[V]) (*sinkOp[K, V], error) {
+	var err error
+	op := &sinkOp[K, V]{t: t, node: g.Index, out: t.Output(g, topic, partitions)}
 	if op.key, err = serde.Bind(key, topic, true); err != nil {
 		return nil, fmt.Errorf("key serde for topic %s: %w", topic, err)
 	}
@@ -143,7 +145,7 @@ func through[K, V any](p *node[K, V], op string, s settings, owner *graph.Node, 
 		s.apply(b, out.g)
 	}
 	p.kids = append(p.kids, func(t *task.Task) (edge[K, V], error) {
-		op, err := newSinkOp(t, out.g, out.keySerde(), out.valueSerde())
+		op, err := openSink(t, out.g, out.keySerde(), out.valueSerde())
 		if err != nil {
 			return nil, err
 		}

@@ -10,8 +10,7 @@ import (
 )
 
 // source returns the node that reads t. A topic has one.
-func source[K, V any](b *Builder, t Topic[K, V], opts []SourceOption) *node[K, V] {
-	s := sourceSettings(opts)
+func source[K, V any](b *Builder, t Topic[K, V], s settings) *node[K, V] {
 	if n, ok := b.sources[t.name].(*node[K, V]); ok {
 		if err := declare(b, t, caller()); err != nil {
 			b.fail(n.g, "%v", err)
@@ -19,6 +18,7 @@ func source[K, V any](b *Builder, t Topic[K, V], opts []SourceOption) *node[K, V
 		if s.named && s.name != n.g.Pinned {
 			b.fail(n.g, "the topic is read again at %s with the name %q; a topic has one source, with one name", caller(), s.name)
 		}
+		n.startAt(s)
 		return n
 	}
 	n := &node[K, V]{b: b, g: b.graph.Add(&graph.Node{
@@ -28,6 +28,7 @@ func source[K, V any](b *Builder, t Topic[K, V], opts []SourceOption) *node[K, V
 		Topic: &graph.Topic{Name: t.name},
 	})}
 	s.apply(b, n.g)
+	n.startAt(s)
 	n.setKey, n.setValue = t.key, t.value
 	if err := declare(b, t, n.g.At); err != nil {
 		b.fail(n.g, "%v", err)
@@ -39,6 +40,18 @@ func source[K, V any](b *Builder, t Topic[K, V], opts []SourceOption) *node[K, V
 	return n
 }
 
+// startAt says where a source begins. Several readers of one topic have to agree.
+func (n *node[K, V]) startAt(s settings) {
+	if !s.start.given {
+		return
+	}
+	if n.start.given && n.start != s.start {
+		n.b.fail(n.g, "the topic is read again at %s with another StartAt; a topic has one source, which begins in one place", caller())
+	}
+	n.start = s.start
+	n.g.Topic.FromEnd = s.start.at == Latest
+}
+
 // opens makes n a source of the topology.
 func (n *node[K, V]) opens(t Topic[K, V]) {
 	n.b.open[n.g] = func(tk *task.Task) (task.Source, error) {
@@ -47,11 +60,16 @@ func (n *node[K, V]) opens(t Topic[K, V]) {
 			return nil, err
 		}
 		topic := n.g.Topic.FullName(tk.Env.Application)
-		key, err := serde.Bind(n.keySerde(), topic, true)
+		// What With says of the stream is for what lies below it; how the topic is written is its handle's to say.
+		keySerde, valueSerde := t.key, t.value
+		if n.g.Topic.Repartition {
+			keySerde, valueSerde = n.keySerde(), n.valueSerde()
+		}
+		key, err := serde.Bind(keySerde, topic, true)
 		if err != nil {
 			return nil, fmt.Errorf("key serde for topic %s: %w", topic, err)
 		}
-		value, err := serde.Bind(n.valueSerde(), topic, false)
+		value, err := serde.Bind(valueSerde, topic, false)
 		if err != nil {
 			return nil, fmt.Errorf("value serde for topic %s: %w", topic, err)
 		}

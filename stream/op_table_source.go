@@ -15,7 +15,8 @@ import (
 //
 // Each call makes a table of its own, which Named names.
 func TableFrom[K, V any](b *Builder, t Topic[K, V], opts ...SourceOption) *Table[K, V] {
-	return tableOf(source(b, t, nil), "TableFrom", sourceSettings(opts))
+	s := sourceSettings(opts)
+	return tableOf(source(b, t, settings{start: s.start}), "TableFrom", s)
 }
 
 // ToTable makes the stream's records the changes of a table: each is the new value of its key's row, null

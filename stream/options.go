@@ -15,6 +15,8 @@ type settings struct {
 	keepNulls  bool // records without a key go through the repartition topic too
 	inMemory   bool
 	grace      *time.Duration // nil: none
+	label      *string // of Print
+	start      start   // of a source
 	problems   []error
 }
 
@@ -35,6 +37,38 @@ type Name struct{ name string }
 // name follows from the parent's and changes if a sibling of the same kind is added before it: pin the
 // name of what has state, before the first run that matters.
 func Named(name string) Name { return Name{name} }
+
+// StartPosition is where to begin with a topic. See StartAt.
+type StartPosition int8
+
+const (
+	// Earliest is the first record that the topic still has.
+	Earliest StartPosition = iota
+	// Latest is the end of the topic, as it is when the application starts.
+	Latest
+)
+
+// StartOption is an option of From, FromAll and TableFrom. See StartAt.
+type StartOption struct{ p StartPosition }
+
+// StartAt says where to begin with the partitions of an input topic for which the application has committed no
+// offset: at their first record, which is so without it, or at their end. Where it has, it goes on from there.
+// A partition that begins at its end has that committed with the application's next epoch, whether or not it
+// has records.
+func StartAt(p StartPosition) StartOption { return StartOption{p} }
+
+func (o StartOption) source(s *settings) {
+	s.start = start{at: o.p, given: true}
+	if o.p != Earliest && o.p != Latest {
+		s.problems = append(s.problems, fmt.Errorf("StartAt(%d): it is Earliest or Latest", o.p))
+	}
+}
+
+// start is where a source begins.
+type start struct {
+	at    StartPosition
+	given bool
+}
 
 func (n Name) operator(s *settings)    { s.name, s.named = n.name, true }
 func (n Name) source(s *settings)      { n.operator(s) }

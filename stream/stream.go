@@ -36,7 +36,7 @@ func same[K, V any](p *node[K, V], op string, s settings) *node[K, V] {
 // The topic must exist when the application starts. A record's timestamp is its own, unless the topic
 // says otherwise (Topic.WithTimestamps).
 func From[K, V any](b *Builder, t Topic[K, V], opts ...SourceOption) *Stream[K, V] {
-	return &Stream[K, V]{n: source(b, t, opts)}
+	return &Stream[K, V]{n: source(b, t, sourceSettings(opts))}
 }
 
 // FromAll reads several topics of the same types as one stream. Within a task, records are taken in the
@@ -45,13 +45,14 @@ func FromAll[K, V any](b *Builder, topics []Topic[K, V], opts ...SourceOption) *
 	if len(topics) == 1 {
 		return From(b, topics[0], opts...)
 	}
+	set := sourceSettings(opts)
 	var parts []*node[K, V]
 	var parents []*graph.Node
 	for _, t := range topics {
-		p := source(b, t, nil)
+		p := source(b, t, settings{start: set.start})
 		parts, parents = append(parts, p), append(parents, p.g)
 	}
-	merged := newNode[K, V](b, "FromAll", sourceSettings(opts), parents...)
+	merged := newNode[K, V](b, "FromAll", set, parents...)
 	if len(parts) == 0 {
 		b.fail(merged.g, "there is no topic to read")
 		return &Stream[K, V]{n: merged}

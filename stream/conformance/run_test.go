@@ -86,7 +86,7 @@ type play struct {
 }
 
 func runOnce(t *testing.T, topology *stream.Topology, v *vector, sc scenario, w way) error {
-	opts := []streamtest.Option{streamtest.Emit(stream.EachUpdate)}
+	opts := []streamtest.Option{streamtest.Emit(stream.EachUpdate), streamtest.Topics(sc.out...)}
 	if w.atLeastOnce {
 		opts = append(opts, streamtest.Guarantee(stream.AtLeastOnce))
 	}

@@ -162,6 +162,7 @@ func keeps[V any](handle state.KeyValue[S, V]) readers {
 // scenarios has all that have a topology.
 var scenarios = merged(
 	streamScenarios,
+	branchScenarios,
 	tableScenarios,
 	timedScenarios,
 	suppressScenarios,

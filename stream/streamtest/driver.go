@@ -56,6 +56,7 @@ type options struct {
 	guarantee   stream.Guarantee
 	emit        stream.Emit
 	cacheBytes  int64
+	topics      []string
 }
 
 // Option changes how a Driver runs its topology.
@@ -72,6 +73,11 @@ func Emit(e stream.Emit) Option { return func(o *options) { o.emit = e } }
 
 // CacheBytes bounds the memory of the stores' cache, which has a size as in an application otherwise.
 func CacheBytes(n int64) Option { return func(o *options) { o.cacheBytes = n } }
+
+// Topics creates more topics than those that the topology names: those of its ToFunc.
+func Topics(names ...string) Option {
+	return func(o *options) { o.topics = append(o.topics, names...) }
+}
 
 // New starts a topology. It stops when the test ends.
 func New(t testing.TB, topology *stream.Topology, opts ...Option) *Driver {
@@ -110,11 +116,19 @@ func (d *Driver) createTopics() {
 	d.t.Helper()
 	var specs []log.TopicSpec
 	seen := map[string]bool{}
-	for _, n := range d.plan.Graph.Nodes {
-		if n.Topic != nil && !n.Topic.Repartition && !seen[n.Topic.Name] {
-			seen[n.Topic.Name] = true
-			specs = append(specs, log.TopicSpec{Name: n.Topic.Name, Partitions: d.options.partitions})
+	create := func(name string) {
+		if !seen[name] {
+			seen[name] = true
+			specs = append(specs, log.TopicSpec{Name: name, Partitions: d.options.partitions})
 		}
+	}
+	for _, n := range d.plan.Graph.Nodes {
+		if n.Topic != nil && !n.Topic.Repartition {
+			create(n.Topic.Name)
+		}
+	}
+	for _, name := range d.options.topics {
+		create(name)
 	}
 	if err := d.log.CreateTopics(context.Background(), specs); err != nil {
 		d.t.Fatalf("streamtest: create topics: %v", err)

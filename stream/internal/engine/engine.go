@@ -47,6 +47,9 @@ type Engine struct {
 	byPartition map[log.TopicPartition]*Slot
 
 	leaderEpochs map[log.TopicPartition]int32 // of the changelogs, when they were restored
+	lookups      lookups
+	// ends is where partitions began that had no committed offset, and were to be read from their end.
+	ends map[log.TopicPartition]int64
 
 	epoch    log.Epoch
 	epochID  uint64
@@ -69,7 +72,7 @@ type Slot struct {
 
 // Open resolves the topology's topics, creates those that are its own, opens the state and joins the group.
 func Open(ctx context.Context, cfg Config) (*Engine, error) {
-	e := &Engine{cfg: cfg, slots: map[task.ID]*Slot{}, byPartition: map[log.TopicPartition]*Slot{}, leaderEpochs: map[log.TopicPartition]int32{}}
+	e := &Engine{cfg: cfg, slots: map[task.ID]*Slot{}, byPartition: map[log.TopicPartition]*Slot{}, leaderEpochs: map[log.TopicPartition]int32{}, ends: map[log.TopicPartition]int64{}}
 	if err := e.resolveTopics(ctx); err != nil {
 		return nil, err
 	}
@@ -245,6 +248,15 @@ func (e *Engine) Assign(ctx context.Context, tps []log.TopicPartition) error {
 	for _, s := range added {
 		s.state.BeginEpoch(e.epochID)
 	}
+	at := map[log.TopicPartition]int64{}
+	for _, tp := range tps {
+		if end, ok := e.ends[tp]; ok {
+			at[tp] = end
+		}
+	}
+	if len(at) > 0 {
+		e.member.Seek(at)
+	}
 	return nil
 }
 
@@ -262,6 +274,7 @@ func (e *Engine) start(ctx context.Context, slots []*Slot) error {
 			State:       s.state,
 			Stores:      s.stores,
 			Partitions:  func(topic string) int32 { return e.topics[topic].Partitions },
+			Lookup:      e.lookup,
 			Append:      e.append,
 			CaughtUp:    e.caughtUp,
 		}, committed)
@@ -269,6 +282,11 @@ func (e *Engine) start(ctx context.Context, slots []*Slot) error {
 			return err
 		}
 		s.Task = t
+		for _, tp := range tps {
+			if _, ok := e.ends[tp]; ok {
+				t.StartsAt(tp)
+			}
+		}
 		if s.restored {
 			e.place(t)
 			continue
@@ -283,7 +301,8 @@ func (e *Engine) start(ctx context.Context, slots []*Slot) error {
 	return nil
 }
 
-// startOffsets are the committed offsets; where there is none, the log's start.
+// startOffsets are the committed offsets; where there is none, the log's start, or its end if the topic is to be
+// read from there.
 func (e *Engine) startOffsets(ctx context.Context, tps []log.TopicPartition) (map[log.TopicPartition]log.CommittedOffset, error) {
 	committed, err := e.member.Committed(ctx, tps)
 	if err != nil {
@@ -295,13 +314,33 @@ func (e *Engine) startOffsets(ctx context.Context, tps []log.TopicPartition) (ma
 	}
 	out := make(map[log.TopicPartition]log.CommittedOffset, len(tps))
 	for _, tp := range tps {
-		if c, ok := committed[tp]; ok {
+		c, ok := committed[tp]
+		switch end, began := e.ends[tp]; {
+		case ok:
+			delete(e.ends, tp)
 			out[tp] = c
-		} else {
+		case began: // and aborted, or nothing was committed yet
+			out[tp] = log.CommittedOffset{Offset: end}
+		case e.fromEnd(tp.Topic):
+			e.ends[tp] = bounds[tp].LastStable
+			out[tp] = log.CommittedOffset{Offset: e.ends[tp]}
+		default:
 			out[tp] = log.CommittedOffset{Offset: bounds[tp].Start}
 		}
 	}
 	return out, nil
+}
+
+// fromEnd reports whether a topic is to be read from its end where nothing is committed.
+func (e *Engine) fromEnd(topic string) bool {
+	for _, s := range e.cfg.Plan.Graph.Subs {
+		for _, t := range s.Sources() {
+			if t.FromEnd && t.FullName(e.cfg.Application) == topic {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (e *Engine) partitions(s *Slot) []log.TopicPartition {

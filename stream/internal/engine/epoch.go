@@ -152,6 +152,7 @@ func (e *Engine) Drop(tps []log.TopicPartition) error {
 	for _, tp := range tps {
 		s := e.byPartition[tp]
 		delete(e.byPartition, tp)
+		delete(e.ends, tp)
 		if s == nil || e.slots[s.ID] != s {
 			continue // went with another partition of the same task
 		}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"time"
 
 	"github.com/moldau-io/moldau/log"
 	"github.com/moldau-io/moldau/stream/internal/graph"
@@ -119,3 +121,41 @@ func (e *Engine) reader(topic string) (sub int, ok bool) {
 	}
 	return 0, false
 }
+
+// lookups remembers topics that are not in the graph.
+type lookups struct {
+	mu    sync.Mutex
+	found map[string]int32 // partitions
+}
+
+// lookup tells how many partitions a topic has, in the graph or not. Tasks call it while they run.
+func (e *Engine) lookup(topic string) (int32, error) {
+	if info, ok := e.topics[topic]; ok { // written before the tasks were made
+		return info.Partitions, nil
+	}
+	e.lookups.mu.Lock()
+	defer e.lookups.mu.Unlock()
+	if n, ok := e.lookups.found[topic]; ok {
+		return n, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
+	defer cancel()
+	infos, err := e.cfg.Broker.Topics(ctx, []string{topic})
+	if err == nil {
+		err = infos[0].Err
+	}
+	if errors.Is(err, log.ErrUnknownTopic) {
+		return 0, fmt.Errorf("%w; create it before the first record for it comes", err)
+	}
+	if err != nil {
+		return 0, err
+	}
+	if e.lookups.found == nil {
+		e.lookups.found = map[string]int32{}
+	}
+	e.lookups.found[topic] = infos[0].Partitions
+	return infos[0].Partitions, nil
+}
+
+// lookupTimeout bounds how long a record waits for the answer which topic it goes to.
+const lookupTimeout = 30 * time.Second

@@ -39,6 +39,8 @@ type Topic struct {
 	Partitions int32
 	// Owner names a repartition topic: the grouping that asked for it.
 	Owner *Node
+	// FromEnd: a source begins at the topic's end where nothing is committed.
+	FromEnd bool
 }
 
 // FullName is the topic's name on the broker.

@@ -111,6 +111,10 @@ func (t *Task) input(tp log.TopicPartition) *input {
 	return nil
 }
 
+// StartsAt has the offset at which a partition begins committed with the next epoch, whatever is read until then: if
+// that is the end of the log, it is somewhere else later.
+func (t *Task) StartsAt(tp log.TopicPartition) { t.input(tp).moved = true }
+
 // Deliver appends fetched records to the queue of their partition.
 func (t *Task) Deliver(f log.Fetched) {
 	in := t.input(f.Partition)

@@ -25,15 +25,11 @@ type Output struct {
 	next   int32 // partition for records without a key
 }
 
-// Output makes an output to the named topic. Used while the task is opened.
-func (t *Task) Output(n *graph.Node, topic string) (*Output, error) {
-	parts := t.Env.Partitions(topic)
-	if parts < 1 {
-		return nil, fmt.Errorf("topic %q does not exist; create it before the application starts", topic)
-	}
-	o := &Output{Partitions: parts, t: t, node: n, topic: topic, blocks: make([]*log.Block, parts), next: t.ID.Partition % parts}
+// Output makes an output to the named topic, which has so many partitions.
+func (t *Task) Output(n *graph.Node, topic string, partitions int32) *Output {
+	o := &Output{Partitions: partitions, t: t, node: n, topic: topic, blocks: make([]*log.Block, partitions), next: t.ID.Partition % partitions}
 	t.outputs = append(t.outputs, o)
-	return o, nil
+	return o
 }
 
 // AnyPartition is where records without a key go. It changes with each block, so that partitions fill

@@ -53,6 +53,9 @@ type Env struct {
 	Stores map[string]state.Store
 	// Partitions tells how many partitions a topic has; it is asked for topics of the graph only.
 	Partitions func(topic string) int32
+	// Lookup is Partitions for any topic: it asks the broker the first time. It may be called by several tasks
+	// at a time, and fails with an error that matches log.ErrUnknownTopic if there is no such topic.
+	Lookup func(topic string) (partitions int32, err error)
 	// Append hands a block to the epoch. It may be called by several tasks at a time.
 	Append func(tp log.TopicPartition, b *log.Block) (base int64, err error)
 	// CaughtUp reports whether a partition has no record at or after next for now (KIP-695).
