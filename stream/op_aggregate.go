@@ -46,7 +46,7 @@ type aggregateOp[K, V, A any] struct {
 func (a *aggregateOp[K, V, A]) process(r Record[K, V]) error {
 	if r.null != 0 {
 		if r.null&nullKey != 0 {
-			countDropped(a.t, nullKey)
+			countDropped(a.t, a.node, nullKey)
 		}
 		return nil // Kafka Streams passes over null values too (KStreamAggregate)
 	}

@@ -19,7 +19,7 @@ func FlatMap[K, V, K2, V2 any](s *Stream[K, V], f func(K, V) iter.Seq2[K2, V2], 
 		yield := func(k K2, v V2) bool { return e.send(k, v, e.nulls(k, v)) }
 		return func(r Record[K, V]) error {
 			if r.null&drop != 0 {
-				countDropped(t, r.null&drop)
+				countDropped(t, n.g.Index, r.null&drop)
 				return nil
 			}
 			e.begin(r.Timestamp, r.Headers)
@@ -59,7 +59,7 @@ func flatMapValues[K, V, W any](p *node[K, V], op string, drop nulls, f func(K, 
 		return func(r Record[K, V]) error {
 			if r.null&drop != 0 {
 				if r.null&drop&nullKey != 0 {
-					countDropped(t, nullKey)
+					countDropped(t, n.g.Index, nullKey)
 				}
 				return nil
 			}

@@ -41,7 +41,7 @@ func (s *streamJoin[K, L, R, O]) openSelf(tk *task.Task, next edge[K, O]) (edge[
 // process lets the record meet those before it as a left one, then, as a right one, those before it and itself.
 func (j *selfJoin[K, V, O]) process(r Record[K, V]) error {
 	if r.null != 0 {
-		countDropped(j.out.t, r.null)
+		countDropped(j.out.t, j.out.node, r.null)
 		return nil
 	}
 	j.at = r
@@ -52,7 +52,7 @@ func (j *selfJoin[K, V, O]) process(r Record[K, V]) error {
 	if err := j.records.Each(r.Key, max(0, r.Timestamp-j.back), max(0, r.Timestamp+j.reach), false, j.asLeft); err != nil {
 		return err
 	}
-	if err := keepRecord(j.out.t, j.records, r); err != nil {
+	if err := keepRecord(j.out.t, j.out.node, j.records, r); err != nil {
 		return err
 	}
 	return j.records.Each(r.Key, max(0, r.Timestamp-j.reach), max(0, r.Timestamp+j.back), false, j.asRight)

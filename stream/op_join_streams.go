@@ -266,12 +266,12 @@ func (h *joinHalf[K, V, W, O]) process(r Record[K, V]) error {
 		if h.waiting != nil && r.null == nullKey {
 			return h.sendAlone(r.Key, r.Value, r.Timestamp, r.Headers, nullKey)
 		}
-		countDropped(h.out.t, r.null)
+		countDropped(h.out.t, h.out.node, r.null)
 		return nil
 	}
 	h.out.t.Enter(h.out.node)
 	// Kept first, as join may change the value.
-	if err := keepRecord(h.out.t, h.own, r); err != nil {
+	if err := keepRecord(h.out.t, h.out.node, h.own, r); err != nil {
 		return err
 	}
 	// Bounds below zero are zero, on both ends (KStreamKStreamJoin).
@@ -353,9 +353,9 @@ func (h *joinHalf[K, V, W, O]) releaseFirst(limit int64, headers Headers) error 
 }
 
 // keepRecord keeps a record for those of the other side that come later.
-func keepRecord[K, V any](t *task.Task, s *state.WindowStore[K, V], r Record[K, V]) error {
+func keepRecord[K, V any](t *task.Task, node int, s *state.WindowStore[K, V], r Record[K, V]) error {
 	before := s.Dropped()
 	err := s.Put(r.Key, r.Timestamp, r.Value, r.Timestamp)
-	t.Dropped().Late += s.Dropped() - before
+	t.Dropped(node).Late += s.Dropped() - before
 	return err
 }

@@ -76,7 +76,7 @@ func (j *joinTableOp[K, V, R, O]) drops(r Record[K, V]) bool {
 	if r.null == 0 || j.left && r.null == nullKey {
 		return false
 	}
-	countDropped(j.t, r.null)
+	countDropped(j.t, j.node, r.null)
 	return true
 }
 

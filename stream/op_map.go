@@ -12,7 +12,7 @@ func Map[K, V, K2, V2 any](s *Stream[K, V], f func(K, V) (K2, V2), opts ...Optio
 	attach(s.n, n, func(t *task.Task, next edge[K2, V2]) (edge[K, V], error) {
 		return func(r Record[K, V]) error {
 			if r.null&drop != 0 {
-				countDropped(t, r.null&drop)
+				countDropped(t, n.g.Index, r.null&drop)
 				return nil
 			}
 			t.Enter(n.g.Index)
@@ -56,7 +56,7 @@ func MapValuesWithKey[K, V, W any](s *Stream[K, V], f func(K, V) W, opts ...Opti
 	attach(s.n, n, func(t *task.Task, next edge[K, W]) (edge[K, V], error) {
 		return func(r Record[K, V]) error {
 			if r.null&drop != 0 {
-				countDropped(t, r.null&drop)
+				countDropped(t, n.g.Index, r.null&drop)
 				return nil
 			}
 			o := Record[K, W]{Key: r.Key, Timestamp: r.Timestamp, Headers: r.Headers, null: r.null}
@@ -86,7 +86,7 @@ func selectKey[K, V, K2 any](p *node[K, V], op string, f func(K, V) K2, s settin
 	attach(p, n, func(t *task.Task, next edge[K2, V]) (edge[K, V], error) {
 		return func(r Record[K, V]) error {
 			if r.null&drop != 0 {
-				countDropped(t, r.null&drop)
+				countDropped(t, n.g.Index, r.null&drop)
 				return nil
 			}
 			t.Enter(n.g.Index)
@@ -97,11 +97,11 @@ func selectKey[K, V, K2 any](p *node[K, V], op string, f func(K, V) K2, s settin
 	return n
 }
 
-// countDropped counts a record dropped for its nulls.
-func countDropped(t *task.Task, why nulls) {
+// countDropped counts a record that the operator of the given index drops for its nulls.
+func countDropped(t *task.Task, node int, why nulls) {
 	if why&nullKey != 0 {
-		t.Dropped().NullKey++
+		t.Dropped(node).NullKey++
 	} else {
-		t.Dropped().NullValue++
+		t.Dropped(node).NullValue++
 	}
 }

@@ -81,7 +81,7 @@ func (s *sinkOp[K, V]) process(r Record[K, V]) error {
 		}
 		keyLen = len(s.scratch)
 	} else if s.dropNullKey {
-		countDropped(s.t, nullKey)
+		countDropped(s.t, s.node, nullKey)
 		return nil
 	}
 	partition, err := s.partition(r, keyLen)

@@ -23,7 +23,7 @@ var errEnough = errors.New("enough")
 
 func (o *slidingOp[K, V, A]) process(r Record[K, V]) error {
 	if r.null != 0 {
-		countDropped(o.t, r.null)
+		countDropped(o.t, o.node, r.null)
 		return nil
 	}
 	o.advance(r)

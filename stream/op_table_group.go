@@ -71,7 +71,7 @@ func (g *groupTableOp[K, V, K2, V2]) process(r Record[K, change[V]]) error {
 		nulls := nullsOf(g.nilK, g.nilV, newKey, c.New)
 		c.HasNew = nulls == 0
 		if !c.HasNew {
-			countDropped(g.tk, nulls)
+			countDropped(g.tk, g.node, nulls)
 		}
 	}
 	send := func(k K2, c change[V2]) error {

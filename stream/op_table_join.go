@@ -167,7 +167,7 @@ type tableJoinOp[K, V, W, O any] struct {
 
 func (j *tableJoinOp[K, V, W, O]) process(r Record[K, change[V]]) error {
 	if r.Value.Late {
-		j.tk.Dropped().Late++ // as Kafka Streams counts it; the table has it, and the join is of the newest rows
+		j.tk.Dropped(j.node).Late++ // as Kafka Streams counts it; the table has it, and the join is of the newest rows
 		return nil
 	}
 	j.tk.Enter(j.node)

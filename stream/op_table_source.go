@@ -53,7 +53,7 @@ func tableOf[K, V any](p *node[K, V], op string, s settings) *Table[K, V] {
 		}
 		return func(r Record[K, V]) error {
 			if r.null&nullKey != 0 {
-				countDropped(tk, nullKey)
+				countDropped(tk, n.g.Index, nullKey)
 				return nil
 			}
 			o := Record[K, change[V]]{Key: r.Key, Timestamp: r.Timestamp, Headers: r.Headers}

@@ -47,7 +47,7 @@ func newWindowFold[K, V, A any, S state.Store](tk *task.Task, o windowOpener[K, 
 // advance takes note of a record's time; false if the record has no key and is dropped.
 func (f *windowFold[K, V, A, S]) advance(r Record[K, V]) bool {
 	if r.null&nullKey != 0 {
-		countDropped(f.t, nullKey)
+		countDropped(f.t, f.node, nullKey)
 		return false
 	}
 	f.time = max(f.time, r.Timestamp)
@@ -56,7 +56,7 @@ func (f *windowFold[K, V, A, S]) advance(r Record[K, V]) bool {
 
 // tooLate drops a record for a window that is closed.
 func (f *windowFold[K, V, A, S]) tooLate(r Record[K, V], start, end, closed int64) error {
-	f.t.Dropped().Late++
+	f.t.Dropped(f.node).Late++
 	return f.late(Record[K, Late[V]]{
 		Key: r.Key, Timestamp: r.Timestamp, Headers: r.Headers,
 		Value: Late[V]{Value: r.Value, Start: start, End: end, StreamTime: f.time, Closed: closed},

@@ -15,8 +15,8 @@ type settings struct {
 	keepNulls  bool // records without a key go through the repartition topic too
 	inMemory   bool
 	grace      *time.Duration // nil: none
-	label      *string // of Print
-	start      start   // of a source
+	label      *string        // of Print
+	start      start          // of a source
 	problems   []error
 }
 

@@ -147,7 +147,7 @@ func (s *tableStore[K, V]) putVersion(r Record[K, change[V]]) (err error) {
 		return err
 	}
 	if validTo == state.NotPut {
-		s.tk.Dropped().Late++
+		s.tk.Dropped(s.node).Late++
 		return nil
 	}
 	r.Value.Late = validTo != state.Latest

@@ -12,6 +12,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -22,6 +23,7 @@ import (
 	"github.com/moldau-io/moldau/stream"
 	"github.com/moldau-io/moldau/stream/internal/bridge"
 	"github.com/moldau-io/moldau/stream/internal/engine"
+	"github.com/moldau-io/moldau/stream/internal/graph"
 	"github.com/moldau-io/moldau/stream/internal/task"
 )
 
@@ -289,23 +291,33 @@ func (d *Driver) FlushState() {
 	}
 }
 
-// Dropped is how many records operators dropped since the tasks last started, by reason.
-type Dropped struct {
-	NullKey   int64 // no key where one is needed
-	NullValue int64 // a null that the type cannot hold
-	Timestamp int64 // a negative timestamp from Topic.WithTimestamps
-	Late      int64 // for a window that was closed, once for each, or for a join to keep
+// Dropped counts records that were dropped, by reason.
+type Dropped = stream.Dropped
+
+// Dropped is what all operators dropped since the application last started, committed or not.
+func (d *Driver) Dropped() Dropped { return d.dropped(func(*graph.Node) bool { return true }) }
+
+// DroppedBy is Dropped of the operator of that name.
+func (d *Driver) DroppedBy(operator string) Dropped {
+	d.t.Helper()
+	if !slices.ContainsFunc(d.plan.Graph.Nodes, func(n *graph.Node) bool { return n.Name == operator }) {
+		d.t.Fatalf("streamtest: the topology has no operator %q; it is\n%s", operator, d.plan.Graph.Describe(""))
+	}
+	return d.dropped(func(n *graph.Node) bool { return n.Name == operator })
 }
 
-// Dropped sums up what all tasks dropped.
-func (d *Driver) Dropped() Dropped {
-	var sum Dropped
-	for _, s := range d.engine.Slots() {
-		c := s.Task.Dropped()
-		sum.NullKey += c.NullKey
-		sum.NullValue += c.NullValue
-		sum.Timestamp += c.Timestamp
-		sum.Late += c.Late
+func (d *Driver) dropped(of func(*graph.Node) bool) Dropped {
+	var sum task.Dropped
+	add := func(n *graph.Node, x task.Dropped) {
+		if of(n) {
+			sum.Add(x)
+		}
 	}
-	return sum
+	for n, x := range d.engine.Dropped() {
+		add(n, x)
+	}
+	for _, s := range d.engine.Slots() {
+		s.Task.EachDropped(add)
+	}
+	return Dropped(sum)
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/moldau-io/moldau/log"
 	"github.com/moldau-io/moldau/state"
+	"github.com/moldau-io/moldau/stream/internal/graph"
 	"github.com/moldau-io/moldau/stream/internal/task"
 )
 
@@ -48,6 +49,7 @@ type Engine struct {
 
 	leaderEpochs map[log.TopicPartition]int32 // of the changelogs, when they were restored
 	lookups      lookups
+	drops        drops
 	// ends is where partitions began that had no committed offset, and were to be read from their end.
 	ends map[log.TopicPartition]int64
 
@@ -73,6 +75,7 @@ type Slot struct {
 // Open resolves the topology's topics, creates those that are its own, opens the state and joins the group.
 func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	e := &Engine{cfg: cfg, slots: map[task.ID]*Slot{}, byPartition: map[log.TopicPartition]*Slot{}, leaderEpochs: map[log.TopicPartition]int32{}, ends: map[log.TopicPartition]int64{}}
+	e.drops.logger, e.drops.said, e.drops.all = cfg.Logger, map[*graph.Node]time.Time{}, map[*graph.Node]task.Dropped{}
 	if err := e.resolveTopics(ctx); err != nil {
 		return nil, err
 	}

@@ -63,6 +63,7 @@ func (e *Engine) Commit(ctx context.Context) (committed bool, err error) {
 	e.aborts = 0
 	now := e.cfg.Now()
 	for _, s := range e.slots {
+		e.drops.committed(s.Task, now)
 		s.Task.Committed(now)
 	}
 	if err := e.maintain(); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/moldau-io/moldau/log"
 	"github.com/moldau-io/moldau/state"
 	"github.com/moldau-io/moldau/stream/internal/graph"
+	"github.com/moldau-io/moldau/stream/internal/task"
 )
 
 // RunConfig is how an Engine is run. All fields are set.
@@ -127,6 +128,9 @@ func (r *Runner) WaitIdle(ctx context.Context) error {
 
 // Stores are the stores of all tasks. It is for tests, which may read them while the run is idle.
 func (r *Runner) Stores() []state.Store { return r.e.Stores() }
+
+// Dropped is what each operator dropped, as far as it is committed. It may be called at any time.
+func (r *Runner) Dropped() map[*graph.Node]task.Dropped { return r.e.Dropped() }
 
 // ErrStopped says that the run has ended.
 var ErrStopped = errors.New("the application has stopped")

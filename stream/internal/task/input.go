@@ -62,7 +62,7 @@ func (in *input) fill(t *Task) (bool, error) {
 		t.at = nil
 		if !ok {
 			in.pop()
-			t.dropped.Timestamp++
+			t.dropped[in.node.Index].Timestamp++
 			continue
 		}
 		in.headSet, in.headTime = true, ts

@@ -80,22 +80,14 @@ type Task struct {
 	stores     []*Store
 	flushers   []func() error
 	remembered []remembered
-	commits    int64 // number of the next commit
-	dropped    Dropped
-}
-
-// Dropped counts records that operators had to drop.
-type Dropped struct {
-	NullKey   int64 // no key, where one is needed
-	NullValue int64 // null, where the type has no way to say so
-	Timestamp int64 // a negative timestamp from an extractor
-	Late      int64 // for a window that was closed, once for each, or for a join to keep
+	commits    int64     // number of the next commit
+	dropped    []Dropped // in the open epoch, by operator
 }
 
 // Open makes the task's operators and queues. committed holds what the group committed for its
 // partitions; those without an entry start afresh.
 func Open(id ID, plan *Plan, env Env, committed map[log.TopicPartition]log.CommittedOffset) (*Task, error) {
-	t := &Task{ID: id, Env: env, plan: plan, Memo: map[any]any{}, streamTime: -1}
+	t := &Task{ID: id, Env: env, plan: plan, Memo: map[any]any{}, streamTime: -1, dropped: make([]Dropped, len(plan.Graph.Nodes))}
 	for _, n := range plan.Graph.Subs[id.Sub].Nodes {
 		if n.Kind != graph.Source {
 			continue
@@ -118,9 +110,6 @@ func (t *Task) StreamTime() int64 { return t.streamTime }
 
 // Epoch numbers the epochs: it is what the open one is committed as.
 func (t *Task) Epoch() int64 { return t.commits }
-
-// Dropped returns the counts so far.
-func (t *Task) Dropped() *Dropped { return &t.dropped }
 
 // OnCommit reports whether tables send their changes on at commit (see Plan).
 func (t *Task) OnCommit() bool { return t.plan.OnCommit }
@@ -211,6 +200,7 @@ func (t *Task) Dirty() bool {
 func (t *Task) Committed(now time.Time) {
 	t.Env.State.CommitEpoch()
 	t.commits++
+	clear(t.dropped)
 	for _, in := range t.inputs {
 		in.moved = false
 	}

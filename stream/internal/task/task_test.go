@@ -155,8 +155,8 @@ func TestNextIsTheHeadsOffset(t *testing.T) {
 			f.run(t)
 		}
 	}
-	if f.Dropped().Timestamp != 1 {
-		t.Errorf("%d dropped", f.Dropped().Timestamp)
+	if f.Dropped(0).Timestamp != 1 {
+		t.Errorf("%d dropped", f.Dropped(0).Timestamp)
 	}
 }
 
