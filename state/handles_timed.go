@@ -9,12 +9,16 @@ import (
 
 // Window is the handle of a window store: values by key and window, which expire. Two handles with one name
 // mean the same store.
-type Window[K, V any] struct{ timedHandle[K, V] }
+type Window[K, V any] struct {
+	timedHandle[K, V]
+	size       time.Duration
+	duplicates bool
+}
 
 // NewWindow declares a window store. It is made when the application starts, once for each task. k is the serde
 // of keys without their window.
 func NewWindow[K, V any](name string, k serde.Serde[K], v serde.Serde[V]) Window[K, V] {
-	return Window[K, V]{timedHandle[K, V]{name: name, key: k, value: v}}
+	return Window[K, V]{timedHandle: timedHandle[K, V]{name: name, key: k, value: v}}
 }
 
 // WithRetention has the store keep windows for so long, from their start to the latest start there is. Without
@@ -27,6 +31,20 @@ func (h Window[K, V]) WithRetention(d time.Duration) Window[K, V] {
 // InMemory has the store keep all of its rows in memory, and restore them from the changelog at each start.
 func (h Window[K, V]) InMemory() Window[K, V] {
 	h.inMemory = true
+	return h
+}
+
+// WithSize says what a window's end is after its start, in a processor's store; without it, nothing. An aggregation
+// goes by its own windows.
+func (h Window[K, V]) WithSize(d time.Duration) Window[K, V] {
+	h.size = d
+	return h
+}
+
+// WithDuplicates has a processor's store keep every value that is put for a key and a start, in the order they were
+// put in. It has no Fetch and no Delete then. An aggregation has no use for it.
+func (h Window[K, V]) WithDuplicates() Window[K, V] {
+	h.duplicates = true
 	return h
 }
 

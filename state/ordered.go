@@ -119,3 +119,17 @@ func (s *OrderedStore[K, V]) each(from, to []byte, backward bool, yield func(Row
 	}
 	return nil
 }
+
+// count goes through all rows.
+func (s *OrderedStore[K, V]) count() (n int, err error) {
+	w := s.walkRows(s.order, false)
+	defer func() {
+		if e := w.end(); err == nil {
+			err = e
+		}
+	}()
+	for w.enter(s.order.ensure(0), nil, nil); w.next(); {
+		n++
+	}
+	return n, nil
+}
