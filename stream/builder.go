@@ -22,6 +22,7 @@ type Builder struct {
 	sources map[string]any // *node[K, V] by topic name: a topic has one source
 	demands []func()       // what operators need of tables, decided when the topology is whole
 	checks  []func()       // what can only be said when the topology is whole
+	shared  map[string]*sharedStore
 	faults  map[*graph.Node]bool
 	errs    []error
 	built   bool
@@ -33,6 +34,7 @@ func NewBuilder() *Builder {
 		open:    map[*graph.Node]func(*task.Task) (task.Source, error){},
 		topics:  map[string]declared{},
 		sources: map[string]any{},
+		shared:  map[string]*sharedStore{},
 		faults:  map[*graph.Node]bool{},
 	}
 }
@@ -99,6 +101,18 @@ func (b *Builder) checkNames() {
 			b.fail(n, "the name %q is taken by %s at %s", n.Name, first.Op, first.At)
 		}
 		nodes[n.Name] = n
+		for _, s := range n.Uses {
+			if s.Node != n {
+				continue
+			}
+			if first := stores[s.Name]; first != nil {
+				b.fail(n, "the store name %q is taken by %s at %s", s.Name, first.Op, first.At)
+			}
+			stores[s.Name] = n
+			if err := log.ValidateTopic(s.Name); err != nil {
+				b.fail(n, "store %q: %v (store names become part of topic names)", s.Name, err)
+			}
+		}
 		if n.Pinned != "" {
 			if err := log.ValidateTopic(n.Pinned); err != nil {
 				b.fail(n, "Named: %v (names become part of topic names)", err)
@@ -142,6 +156,7 @@ type node[K, V any] struct {
 	b    *Builder
 	g    *graph.Node
 	kids []func(*task.Task) (edge[K, V], error)
+	to   []*graph.Node // whose operators kids open
 
 	// The serdes: set by a handle or With, else inherited from a parent of the same type, else serde.For.
 	setKey       serde.Serde[K]
@@ -213,8 +228,31 @@ func (n *node[K, V]) edge(t *task.Task) (edge[K, V], error) {
 		edges[i] = e
 	}
 	e := fanOut(edges)
-	t.Memo[n.g] = e
+	t.Memo[n.g], t.Memo[edgesOf{n.g}] = e, edges
 	return e, nil
+}
+
+// edgesOf is where a task's Memo has the edges to each operator below a node.
+type edgesOf struct{ g *graph.Node }
+
+// named lists the edges to the children that were given a name. edge must have been called.
+func (n *node[K, V]) named(t *task.Task) map[string]edge[K, V] {
+	edges := map[string][]edge[K, V]{}
+	for i, e := range t.Memo[edgesOf{n.g}].([]edge[K, V]) {
+		if name := n.to[i].Pinned; name != "" {
+			edges[name] = append(edges[name], e)
+		}
+	}
+	named := map[string]edge[K, V]{}
+	for name, es := range edges {
+		named[name] = fanOut(es)
+	}
+	return named
+}
+
+// lead adds an operator below n: open is called once for each task.
+func (n *node[K, V]) lead(to *graph.Node, open func(*task.Task) (edge[K, V], error)) {
+	n.kids, n.to = append(n.kids, open), append(n.to, to)
 }
 
 func fanOut[K, V any](edges []edge[K, V]) edge[K, V] {
@@ -236,7 +274,7 @@ func fanOut[K, V any](edges []edge[K, V]) edge[K, V] {
 
 // attach adds an operator below p: make is called once for each task, with what lies below n.
 func attach[K, V, K2, V2 any](p *node[K, V], n *node[K2, V2], make func(t *task.Task, next edge[K2, V2]) (edge[K, V], error)) {
-	p.kids = append(p.kids, func(t *task.Task) (edge[K, V], error) {
+	p.lead(n.g, func(t *task.Task) (edge[K, V], error) {
 		next, err := n.edge(t)
 		if err != nil {
 			return nil, err

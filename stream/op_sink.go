@@ -21,7 +21,7 @@ func sink[K, V any](p *node[K, V], t Topic[K, V], opts []Option) {
 	if err := declare(p.b, t, g.At); err != nil {
 		p.b.fail(g, "%v", err)
 	}
-	p.kids = append(p.kids, func(tk *task.Task) (edge[K, V], error) {
+	p.lead(g, func(tk *task.Task) (edge[K, V], error) {
 		op, err := openSink(tk, g, t.key, t.value)
 		if err != nil {
 			return nil, err
@@ -144,7 +144,7 @@ func through[K, V any](p *node[K, V], op string, s settings, owner *graph.Node, 
 		topic.Owner = out.g
 		s.apply(b, out.g)
 	}
-	p.kids = append(p.kids, func(t *task.Task) (edge[K, V], error) {
+	p.lead(out.g, func(t *task.Task) (edge[K, V], error) {
 		op, err := openSink(t, out.g, out.keySerde(), out.valueSerde())
 		if err != nil {
 			return nil, err

@@ -27,7 +27,7 @@ func (s *Stream[K, V]) Split(opts ...Option) *Split[K, V] {
 	sp := &Split[K, V]{in: s, n: same(s.n, "Split", operatorSettings(opts))}
 	pass := uncallable[K, V]()
 	// Not by attach: the split has no edge of its own, but one for each branch.
-	s.n.kids = append(s.n.kids, func(t *task.Task) (edge[K, V], error) {
+	s.n.lead(sp.n.g, func(t *task.Task) (edge[K, V], error) {
 		type way struct {
 			take func(K, V) bool
 			node int

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/moldau-io/moldau/state"
 	"github.com/moldau-io/moldau/stream/internal/graph"
 )
 
@@ -17,6 +18,8 @@ type settings struct {
 	grace      *time.Duration // nil: none
 	label      *string        // of Print
 	start      start          // of a source
+	stores     []state.AnyHandle
+	children   []string
 	problems   []error
 }
 

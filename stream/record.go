@@ -90,6 +90,30 @@ func (r Record[K, V]) WithNullKey() Record[K, V] {
 	return r
 }
 
+// WithTimestamp returns the record with another timestamp, in milliseconds since the epoch.
+func (r Record[K, V]) WithTimestamp(timestampMs int64) Record[K, V] {
+	r.Timestamp = timestampMs
+	return r
+}
+
+// WithHeaders returns the record with other headers.
+func (r Record[K, V]) WithHeaders(h Headers) Record[K, V] {
+	r.Headers = h
+	return r
+}
+
+// WithKey returns a record with r's value, timestamp and headers, and a key that may be of another type.
+func WithKey[K2, K, V any](r Record[K, V], k K2) Record[K2, V] {
+	o := Record[K2, V]{Key: k, Value: r.Value, Timestamp: r.Timestamp, Headers: r.Headers, null: r.null & nullValue}
+	return o.WithKey(k)
+}
+
+// WithValue returns a record with r's key, timestamp and headers, and a value that may be of another type.
+func WithValue[V2, K, V any](r Record[K, V], v V2) Record[K, V2] {
+	o := Record[K, V2]{Key: r.Key, Timestamp: r.Timestamp, Headers: r.Headers, null: r.null & nullKey}
+	return o.WithValue(v)
+}
+
 // nilCheck returns the test for T's nil, or nil if T has none. Operators call it once, when they are
 // made: only who produces a value tests it, and sets the record's bit; all others look at the bit.
 func nilCheck[T any]() func(T) bool {

@@ -12,9 +12,8 @@ import (
 // wait for more. A scenario leaves the list when it gets its topology.
 var notBuilt = map[string]string{
 	"Process": `
-		dedup_window_store global_store_processor headers_changed headers_removed process_changes_record
-		process_forward_to_child process_values_store processor_api punctuate_anchored
-		punctuate_both_and_cancel punctuate_stream_time punctuate_wall_clock`,
+		global_store_processor punctuate_anchored punctuate_both_and_cancel punctuate_stream_time
+		punctuate_wall_clock`,
 	"error handlers": `
 		deserialization_log_and_continue deserialization_table_log_and_continue
 		processing_log_and_continue`,

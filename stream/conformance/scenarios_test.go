@@ -170,6 +170,7 @@ var scenarios = merged(
 	streamJoinScenarios,
 	tableJoinScenarios,
 	versionedScenarios,
+	processScenarios,
 )
 
 func merged(parts ...map[string]scenario) map[string]scenario {

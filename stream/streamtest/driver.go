@@ -44,6 +44,8 @@ type Driver struct {
 	engine  *engine.Engine
 	input   *log.Producer
 	outputs []output
+	// startErr is what kept tasks from being started: the next Step's.
+	startErr error
 }
 
 // output is an Output of any types.
@@ -158,9 +160,13 @@ func (d *Driver) start() {
 	if err := d.engine.Fetch(); err != nil {
 		d.t.Fatalf("streamtest: %v", err)
 	}
+	d.startErr = d.engine.StartTasks()
 }
 
 func (d *Driver) close() {
+	if err := d.engine.CloseTasks(func(*engine.Slot) bool { return false }); err != nil {
+		d.t.Errorf("streamtest: stop: %v", bridge.Public(err))
+	}
 	if err := d.engine.Close(); err != nil {
 		d.t.Errorf("streamtest: stop: %v", err)
 	}
@@ -191,6 +197,9 @@ var never atomic.Bool
 // record sends to another task is that task's next step. An error is one of the topology, as stream.App's Run
 // gives it; after it the driver is of no use but for Abort and Restart.
 func (d *Driver) Step() (bool, error) {
+	if d.startErr != nil {
+		return false, bridge.Public(d.startErr)
+	}
 	if err := d.engine.Fetch(); err != nil {
 		return false, bridge.Public(err)
 	}
@@ -248,6 +257,7 @@ func (d *Driver) Abort() {
 	for _, o := range d.outputs {
 		o.aborted()
 	}
+	d.startErr = d.engine.StartTasks()
 }
 
 // Restart kills the application and its log, and starts both again on the files as they were written.

@@ -11,7 +11,7 @@ import (
 // task. They include what is not committed.
 func Rows[K, V any](d *Driver, handle state.KeyValue[K, V]) []state.Row[K, V] {
 	d.t.Helper()
-	return rows[*state.KeyValueStore[K, V], state.Row[K, V]](d, handle)
+	return append(rows[*state.KeyValueStore[K, V], state.Row[K, V]](d, handle), rows[*state.OrderedStore[K, V], state.Row[K, V]](d, handle)...)
 }
 
 // WindowRows returns the windows of a window store, of all tasks: by start and then by encoded key, task by task.

@@ -280,6 +280,7 @@ func (e *Engine) start(ctx context.Context, slots []*Slot) error {
 			Lookup:      e.lookup,
 			Append:      e.append,
 			CaughtUp:    e.caughtUp,
+			Now:         e.cfg.Now,
 		}, committed)
 		if err != nil {
 			return err

@@ -158,6 +158,9 @@ func (e *Engine) Drop(tps []log.TopicPartition) error {
 			continue // went with another partition of the same task
 		}
 		delete(e.slots, s.ID)
+		if err := s.Task.Close(); err != nil {
+			return err
+		}
 		s.Task.Discard()
 		if err := s.state.Close(); err != nil {
 			return fmt.Errorf("close state of task %s: %w", s.ID, err)
@@ -169,6 +172,9 @@ func (e *Engine) Drop(tps []log.TopicPartition) error {
 // Restart begins an epoch and brings all tasks back to what is committed, once the last epoch is aborted.
 // No task may run, and no call of Member's Next may be under way.
 func (e *Engine) Restart(ctx context.Context) error {
+	if err := e.CloseTasks(func(*Slot) bool { return false }); err != nil {
+		return err
+	}
 	for _, s := range e.slots {
 		s.Task.Discard()
 		if e.cfg.Guarantee == log.ExactlyOnce {

@@ -106,6 +106,11 @@ func (r *Runner) Run(ctx context.Context) error {
 	if !stuck { // else the user's function has not returned: its goroutine is left behind
 		workers.Wait()
 	}
+	if closeErr := r.closeTasks(); err == nil {
+		err = closeErr
+	} else if closeErr != nil {
+		r.e.cfg.Logger.Warn("a processor's Close failed after the application had", "cause", closeErr)
+	}
 	return err
 }
 
@@ -492,6 +497,7 @@ func (r *Runner) restart(ctx context.Context) error {
 		return err
 	}
 	r.forget()
+	r.listUnstarted()
 	return nil
 }
 
@@ -524,6 +530,7 @@ func (r *Runner) handle(ctx context.Context, ev event) error {
 		if err := r.e.Assign(ctx, v.Partitions); err != nil {
 			return err
 		}
+		r.listUnstarted()
 		r.mu.Lock()
 		r.assigned = true
 		r.mu.Unlock()
@@ -554,6 +561,7 @@ func (r *Runner) handle(ctx context.Context, ev event) error {
 			return err
 		}
 		r.forget()
+		r.listUnstarted()
 	}
 	r.release()
 	return nil

@@ -29,11 +29,11 @@ func (g *Graph) Describe(application string) string {
 				}
 				fmt.Fprintf(&w, "    Sink: %s (topic: %s)\n", n.Name, topic)
 			default:
-				store := ""
-				if n.Store != nil {
-					store = n.Store.Name
+				var stores []string
+				for _, s := range n.Stores() {
+					stores = append(stores, s.Name)
 				}
-				fmt.Fprintf(&w, "    Processor: %s (stores: [%s])\n", n.Name, store)
+				fmt.Fprintf(&w, "    Processor: %s (stores: [%s])\n", n.Name, strings.Join(stores, ", "))
 			}
 			if n.Kind != Sink {
 				fmt.Fprintf(&w, "      --> %s\n", names(n.children))

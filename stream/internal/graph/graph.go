@@ -24,11 +24,24 @@ type Node struct {
 	Parents []*Node
 	Topic   *Topic
 	Store   *Store // the store it owns, or nil
-	Sub     int    // index of its sub-topology, set by Resolve
-	Index   int    // place in Graph.Nodes
+	// Uses are stores that it may share with others: all who use one are in one sub-topology.
+	Uses  []*Store
+	Sub   int // index of its sub-topology, set by Resolve
+	Index int // place in Graph.Nodes
 
 	children []*Node
 }
+
+// Stores lists the stores that the node owns or uses.
+func (n *Node) Stores() []*Store {
+	if n.Store == nil {
+		return n.Uses
+	}
+	return append([]*Store{n.Store}, n.Uses...)
+}
+
+// Children lists the nodes below it, in the order in which they were added.
+func (n *Node) Children() []*Node { return n.children }
 
 // Topic is a topic that the topology reads or writes.
 type Topic struct {
@@ -54,7 +67,7 @@ func (t *Topic) FullName(application string) string {
 // Store is a state store and the changelog that goes with it.
 type Store struct {
 	Name string // the handle's; else, set by Resolve, its operator's
-	Node *Node
+	Node *Node  // the operator that owns it, or the first that uses it
 	// Config is what the changelog topic is created with; nil: "cleanup.policy" is "compact".
 	Config map[string]string
 }
@@ -101,8 +114,10 @@ func (s *Sub) topics(k Kind) []*Topic {
 func (s *Sub) Stores() []*Store {
 	var ss []*Store
 	for _, n := range s.Nodes {
-		if n.Store != nil {
-			ss = append(ss, n.Store)
+		for _, store := range n.Stores() {
+			if !slices.Contains(ss, store) {
+				ss = append(ss, store)
+			}
 		}
 	}
 	return ss
@@ -134,7 +149,7 @@ func (g *Graph) Resolve() {
 	g.order()
 }
 
-// split groups nodes that are linked directly, share a source topic, or read the same one.
+// split groups nodes that are linked directly, share a source topic, read the same one, or use one store.
 func (g *Graph) split() {
 	root := make([]int, len(g.Nodes))
 	for i := range root {
@@ -149,9 +164,17 @@ func (g *Graph) split() {
 	}
 	join := func(a, b int) { a, b = find(a), find(b); root[max(a, b)] = min(a, b) }
 	readers := map[*Topic]int{}
+	users := map[*Store]int{}
 	for _, n := range g.Nodes {
 		for _, p := range n.Parents {
 			join(n.Index, p.Index)
+		}
+		for _, s := range n.Stores() {
+			if first, ok := users[s]; ok {
+				join(first, n.Index)
+			} else {
+				users[s] = n.Index
+			}
 		}
 		if n.Kind == Source {
 			if first, ok := readers[n.Topic]; ok {

@@ -57,6 +57,7 @@ func (o *Output) Added(partition int32) error {
 func (o *Output) flush(partition int32) error {
 	b := o.blocks[partition]
 	o.blocks[partition] = nil
+	o.t.acted = true
 	if partition == o.next {
 		o.next = (o.next + 1) % o.Partitions
 	}
@@ -105,11 +106,13 @@ type Store struct {
 }
 
 // AddStore makes s one of the task's stores, which have changelogs. Used while the task is opened.
-func (t *Task) AddStore(n *graph.Node, s state.Store) {
+func (t *Task) AddStore(n *graph.Node, s state.Store) { t.addStore(n, n.Store, s) }
+
+func (t *Task) addStore(n *graph.Node, store *graph.Store, s state.Store) {
 	t.stores = append(t.stores, &Store{
 		Store:     s,
 		Node:      n,
-		Changelog: log.TopicPartition{Topic: n.Store.Changelog(t.Env.Application), Partition: t.ID.Partition},
+		Changelog: log.TopicPartition{Topic: store.Changelog(t.Env.Application), Partition: t.ID.Partition},
 		end:       -1,
 	})
 }

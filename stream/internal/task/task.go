@@ -6,7 +6,6 @@ package task
 import (
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -60,6 +59,8 @@ type Env struct {
 	Append func(tp log.TopicPartition, b *log.Block) (base int64, err error)
 	// CaughtUp reports whether a partition has no record at or after next for now (KIP-695).
 	CaughtUp func(tp log.TopicPartition, next int64) bool
+	// Now is the wall clock's time.
+	Now func() time.Time
 }
 
 // Task is owned by one goroutine at a time, which may hand it over between two calls.
@@ -82,6 +83,10 @@ type Task struct {
 	remembered []remembered
 	commits    int64     // number of the next commit
 	dropped    []Dropped // in the open epoch, by operator
+
+	starters, closers []hook
+	started           bool
+	acted             bool // did something since the last commit without taking a record
 }
 
 // Open makes the task's operators and queues. committed holds what the group committed for its
@@ -131,11 +136,10 @@ func (t *Task) Running() *graph.Node { return t.plan.Graph.Nodes[t.op.get()] }
 // Run processes up to limit records, but returns after the one at hand once stop is set. It reports how
 // many, and whether more could be processed now. After an error the task must be opened again.
 func (t *Task) Run(limit int, stop *atomic.Bool) (n int, more bool, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = t.fault(t.Running(), &PanicError{Value: r, Stack: debug.Stack()})
-		}
-	}()
+	defer t.recovered(&err)
+	if err := t.Start(); err != nil {
+		return 0, false, err
+	}
 	for n < limit && !stop.Load() {
 		in, err := t.choose()
 		if err != nil {
@@ -160,11 +164,7 @@ func (t *Task) Run(limit int, stop *atomic.Bool) (n int, more bool, err error) {
 // Finish ends the task's part of an epoch: changes that tables held back are sent on, and all output and
 // changelog records are appended.
 func (t *Task) Finish() (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = t.fault(t.Running(), &PanicError{Value: r, Stack: debug.Stack()})
-		}
-	}()
+	defer t.recovered(&err)
 	for i := len(t.flushers) - 1; i >= 0; i-- {
 		if err := t.flushers[i](); err != nil {
 			return t.fault(t.Running(), err)
@@ -177,17 +177,29 @@ func (t *Task) Finish() (err error) {
 }
 
 // Next lists the offsets to go on from, and what to remember with them, of every input of which something
-// was taken since the last commit.
+// was taken since the last commit; of one that was not, if the task did something without any.
 func (t *Task) Next(next map[log.TopicPartition]log.CommittedOffset) {
+	moved := false
 	for _, in := range t.inputs {
 		if in.moved {
-			next[in.tp] = log.CommittedOffset{Offset: in.next(), Metadata: encodeMemory(in.partitionTime, t.commits, t.remembered)}
+			next[in.tp] = t.offset(in)
+			moved = true
 		}
+	}
+	if t.acted && !moved && len(t.inputs) > 0 { // what is remembered travels with an offset
+		next[t.inputs[0].tp] = t.offset(t.inputs[0])
 	}
 }
 
-// Dirty reports whether the task took anything since the last commit.
+func (t *Task) offset(in *input) log.CommittedOffset {
+	return log.CommittedOffset{Offset: in.next(), Metadata: encodeMemory(in.partitionTime, t.commits, t.remembered)}
+}
+
+// Dirty reports whether the task took or did anything since the last commit.
 func (t *Task) Dirty() bool {
+	if t.acted {
+		return true
+	}
 	for _, in := range t.inputs {
 		if in.moved {
 			return true
@@ -201,6 +213,7 @@ func (t *Task) Committed(now time.Time) {
 	t.Env.State.CommitEpoch()
 	t.commits++
 	clear(t.dropped)
+	t.acted = false
 	for _, in := range t.inputs {
 		in.moved = false
 	}

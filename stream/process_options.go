@@ -1,0 +1,104 @@
+package stream
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/moldau-io/moldau/state"
+	"github.com/moldau-io/moldau/stream/internal/graph"
+)
+
+// ProcessOption is an option of operators that run a processor: Named, Stores and Children.
+type ProcessOption interface{ process(*settings) }
+
+func (n Name) process(s *settings) { n.operator(s) }
+
+// StoreList is an option of operators that run a processor. See Stores.
+type StoreList struct{ handles []state.AnyHandle }
+
+// Stores gives a processor the stores that it asks for with StoreIn. A store is made once for each task, with a
+// changelog, and its content is committed and aborted with everything else. Processors that are given the same
+// handle share the store; that makes them, and what is above and below them, one sub-topology, whose tasks read
+// the same partition number of all their topics.
+func Stores(handles ...state.AnyHandle) StoreList { return StoreList{handles} }
+
+func (l StoreList) process(s *settings) { s.stores = append(s.stores, l.handles...) }
+
+// ChildList is an option of operators that run a processor. See Children.
+type ChildList struct{ names []string }
+
+// Children says which children a processor sends to by name (ForwardTo): that they are there is then checked
+// when the topology is built, rather than when the first record goes to one.
+func Children(names ...string) ChildList { return ChildList{names} }
+
+func (l ChildList) process(s *settings) { s.children = append(s.children, l.names...) }
+
+func processSettings(opts []ProcessOption) (s settings) {
+	for _, o := range opts {
+		o.process(&s)
+	}
+	return s
+}
+
+// sharedStore is a store that operators share by its handle.
+type sharedStore struct {
+	handle state.AnyHandle
+	at     string // where it was given first
+	store  *graph.Store
+}
+
+// useStores gives n the stores of its settings.
+func (b *Builder) useStores(n *graph.Node, handles []state.AnyHandle) []*sharedStore {
+	var used []*sharedStore
+	for _, h := range handles {
+		if h == nil {
+			b.fail(n, "Stores: a handle is nil")
+			continue
+		}
+		if err := state.Check(h); err != nil {
+			b.fail(n, "Stores: store %q: %w", h.Name(), err)
+			continue
+		}
+		s := b.shared[h.Name()]
+		if s == nil {
+			s = &sharedStore{handle: h, at: n.At, store: &graph.Store{Name: h.Name(), Node: n, Config: state.ChangelogConfig(h)}}
+			b.shared[h.Name()] = s
+		} else if err := state.Conflict(s.handle, h); err != nil {
+			b.fail(n, "Stores: the store %q was given to %s at %s by a different handle: %w", h.Name(), s.store.Node.Op, s.at, err)
+			continue
+		}
+		used = append(used, s)
+		n.Uses = append(n.Uses, s.store)
+	}
+	return used
+}
+
+// checkChildren makes it a fault of n's if it says names of children that it does not have.
+func (b *Builder) checkChildren(n *graph.Node, names []string) {
+	b.checks = append(b.checks, func() {
+		have := childNames(n)
+		for _, name := range names {
+			if !slices.Contains(have, name) {
+				b.fail(n, "Children: %w", noChild(name, have))
+			}
+		}
+	})
+}
+
+// childNames lists the names that the children of n were given.
+func childNames(n *graph.Node) []string {
+	var names []string
+	for _, c := range n.Children() {
+		if c.Pinned != "" {
+			names = append(names, c.Pinned)
+		}
+	}
+	return names
+}
+
+func noChild(name string, have []string) error {
+	if len(have) == 0 {
+		return fmt.Errorf("there is no child named %q, and no other with a name; give children theirs with Named", name)
+	}
+	return fmt.Errorf("there is no child named %q; those with a name are %q", name, have)
+}
