@@ -162,6 +162,18 @@ func through[K, V any](p *node[K, V], op string, s settings, owner *graph.Node, 
 	return out, in
 }
 
+// sinkInto makes out, which is a sink of the graph, write its topic. Without a partitioner records go by their key.
+func sinkInto[K, V any](out *node[K, V], partitioner func(Record[K, V], int32) int32) {
+	out.lead(out.g, func(t *task.Task) (edge[K, V], error) {
+		op, err := openSink(t, out.g, out.keySerde(), out.valueSerde())
+		if err != nil {
+			return nil, err
+		}
+		op.partitioner = partitioner
+		return op.process, nil
+	})
+}
+
 // keyPartition is the partition of an encoded key, as Kafka's Java producer and franz-go choose it, so that
 // topics can be joined with those others write: murmur2 with its sign bit cleared, modulo.
 func keyPartition(key []byte, partitions int32) int32 {

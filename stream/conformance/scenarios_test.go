@@ -171,6 +171,7 @@ var scenarios = merged(
 	tableJoinScenarios,
 	versionedScenarios,
 	processScenarios,
+	foreignScenarios,
 )
 
 func merged(parts ...map[string]scenario) map[string]scenario {

@@ -66,36 +66,34 @@ func (e *Engine) describe(ctx context.Context, names []string, fault func(name s
 }
 
 // ownTopics lists the repartition and changelog topics. A sub-topology has as many tasks as its largest
-// source topic has partitions; a repartition topic has as many partitions as whoever writes it has tasks,
-// unless it was given a number.
+// source topic has partitions.
 func (e *Engine) ownTopics() ([]log.TopicSpec, error) {
 	g := e.cfg.Plan.Graph
+	c := partitionCounts{e: e, writer: map[*graph.Topic]int{}, of: map[*graph.Topic]int32{}, under: map[*graph.Topic]bool{}}
+	for _, sub := range g.Subs {
+		for _, t := range sub.Sinks() {
+			c.writer[t] = sub.ID
+		}
+	}
 	e.tasks = make([]int32, len(g.Subs))
-	partitions := map[*graph.Topic]int32{}
 	var own []log.TopicSpec
 	for _, id := range g.Order {
 		sub := g.Subs[id]
-		for _, t := range sub.Sources() {
-			n := partitions[t]
-			if !t.Repartition {
-				n = e.topics[t.Name].Partitions
-			} else if n == 0 {
-				return nil, fmt.Errorf("%s: the number of partitions of repartition topic %s follows from itself, in a circle; give it one with Partitions",
-					t.Owner.At, t.Name)
-			}
-			e.tasks[id] = max(e.tasks[id], n)
+		var err error
+		if e.tasks[id], err = c.tasks(id); err != nil {
+			return nil, err
 		}
 		for _, t := range sub.Sinks() {
 			if !t.Repartition {
 				continue
 			}
-			partitions[t] = t.Partitions
-			if t.Partitions == 0 {
-				partitions[t] = e.tasks[id]
+			n, err := c.partitions(t)
+			if err != nil {
+				return nil, err
 			}
 			own = append(own, log.TopicSpec{
 				Name:       t.FullName(e.cfg.Application),
-				Partitions: partitions[t],
+				Partitions: n,
 				Config:     map[string]string{"cleanup.policy": "delete", "retention.ms": "-1"},
 			})
 		}
@@ -108,6 +106,55 @@ func (e *Engine) ownTopics() ([]log.TopicSpec, error) {
 		}
 	}
 	return own, nil
+}
+
+// partitionCounts finds how many partitions topics have: the application's own as many as they are given, or as
+// what they are like, or as whoever writes them has tasks.
+type partitionCounts struct {
+	e      *Engine
+	writer map[*graph.Topic]int // sub-topologies
+	of     map[*graph.Topic]int32
+	under  map[*graph.Topic]bool // being found
+}
+
+func (c partitionCounts) tasks(sub int) (int32, error) {
+	return c.most(c.e.cfg.Plan.Graph.Subs[sub].Sources())
+}
+
+func (c partitionCounts) most(topics []*graph.Topic) (most int32, err error) {
+	for _, t := range topics {
+		n, err := c.partitions(t)
+		if err != nil {
+			return 0, err
+		}
+		most = max(most, n)
+	}
+	return most, nil
+}
+
+func (c partitionCounts) partitions(t *graph.Topic) (n int32, err error) {
+	if n := c.of[t]; n > 0 {
+		return n, nil
+	}
+	switch {
+	case !t.Repartition:
+		n = c.e.topics[t.Name].Partitions
+	case t.Partitions > 0:
+		n = t.Partitions
+	case c.under[t]:
+		return 0, fmt.Errorf("%s: the number of partitions of repartition topic %s follows from itself, in a circle; give it one with Partitions",
+			t.Owner.At, t.Name)
+	default:
+		c.under[t] = true
+		if t.Like != nil {
+			n, err = c.most(t.Like.Origins())
+		} else {
+			n, err = c.tasks(c.writer[t])
+		}
+		delete(c.under, t)
+	}
+	c.of[t] = n
+	return n, err
 }
 
 // reader is the sub-topology that reads a topic.

@@ -22,6 +22,9 @@ type Node struct {
 	Pinned  string // the name given with Named, or ""
 	Name    string // set by Resolve; stable while no sibling of the same Op is added before it
 	Parents []*Node
+	After   []*Node // what it is named after; nil: Parents
+	Of      *Node   // the operator that it is a part of, or nil: then it is named after that and Part
+	Part    string
 	Topic   *Topic
 	Store   *Store // the store it owns, or nil
 	// Uses are stores that it may share with others: all who use one are in one sub-topology.
@@ -50,6 +53,9 @@ type Topic struct {
 	Repartition bool
 	// Partitions of a repartition topic; 0: as many as the sub-topologies that write it have tasks.
 	Partitions int32
+	// Like: the topic has as many partitions as those that this node's records come from, since what it carries
+	// is for the tasks they are in; nil: see Partitions.
+	Like *Node
 	// Owner names a repartition topic: the grouping that asked for it.
 	Owner *Node
 	// FromEnd: a source begins at the topic's end where nothing is committed.
@@ -140,6 +146,33 @@ func (g *Graph) Add(n *Node) *Node {
 		p.children = append(p.children, n)
 	}
 	return n
+}
+
+// Link makes a node that was added before n a child of n's too.
+func (g *Graph) Link(n, child *Node) {
+	child.Parents = append(child.Parents, n)
+	n.children = append(n.children, child)
+}
+
+// Origins lists the topics that the node's records come from, within its sub-topology.
+func (n *Node) Origins() []*Topic {
+	var ts []*Topic
+	seen := map[*Node]bool{}
+	var visit func(n *Node)
+	visit = func(n *Node) {
+		if seen[n] {
+			return
+		}
+		seen[n] = true
+		if n.Kind == Source {
+			ts = append(ts, n.Topic)
+		}
+		for _, p := range n.Parents {
+			visit(p)
+		}
+	}
+	visit(n)
+	return ts
 }
 
 // Resolve names everything and finds the sub-topologies.

@@ -12,9 +12,9 @@ import (
 // maxName keeps room in a topic name (249 bytes) for the application's id and the suffix.
 const maxName = 120
 
-// name gives every node its name: the pinned one, a source's topic, or the parents' names, a dot, the
-// operator and its ordinal among the first parent's children of that operator. So only a sibling of the
-// same operator that is added before it changes a node's name.
+// name gives every node its name: the pinned one, a source's topic, that of the operator it is a part of, a dash
+// and which part, or the parents' names, a dot, the operator and its ordinal among the first parent's children of
+// that operator. So only a sibling of the same operator that is added before it changes a node's name.
 func (g *Graph) name() {
 	for _, n := range g.Nodes {
 		if n.Kind == Source && n.Topic.Repartition && n.Topic.Name == "" {
@@ -27,9 +27,15 @@ func (g *Graph) name() {
 			n.Name = shorten(n.Topic.Name + ".repartitioned")
 		case n.Kind == Source:
 			n.Name = n.Topic.Name
+		case n.Of != nil:
+			n.Name = shorten(n.Of.Name + "-" + n.Part)
 		default:
-			names := make([]string, len(n.Parents))
-			for i, p := range n.Parents {
+			after := n.After
+			if after == nil {
+				after = n.Parents
+			}
+			names := make([]string, len(after))
+			for i, p := range after {
 				names[i] = p.Name
 			}
 			n.Name = shorten(strings.Join(names, "_") + "." + lowerFirst(n.Op) + strconv.Itoa(ordinal(n)))
@@ -43,7 +49,7 @@ func (g *Graph) name() {
 func ordinal(n *Node) int {
 	i := 0
 	for _, sibling := range n.Parents[0].children {
-		if sibling.Op == n.Op {
+		if sibling.Op == n.Op && sibling.Of == nil {
 			i++
 		}
 		if sibling == n {
