@@ -19,7 +19,7 @@ var counting = state.NewKeyValue("store", serde.String, serde.String)
 func isPlain(handle state.KeyValue[string, string]) readers {
 	return readers{handle.Name(): func(h *held) contents {
 		c := contents{Type: "kv"}
-		for _, r := range rowsOf[*state.KeyValueStore[string, string], state.Row[string, string]](h, handle) {
+		for _, r := range rowsOf[*state.OrderedStore[string, string], state.Row[string, string]](h, handle) {
 			c.Rows = append(c.Rows, []any{r.Key, r.Value})
 		}
 		return c
