@@ -32,6 +32,8 @@ import (
 //	+-----------+-----+-------+---+
 //	| 0         | 't' | id 4  |                     time of a store whose rows expire: clock.go
 //	+-----------+-----+-------+
+//	| 0         | 'g' | id 4  | partition 4 |       of a global store: position in a partition of its topic, as
+//	+-----------+-----+-------+-------------+       above, and the metadata of a committed offset
 //
 // The keys of stores whose rows expire are drawn in segments.go.
 //
@@ -54,6 +56,7 @@ const (
 	kindVers = 'v'
 	kindMark = 'b'
 	kindTime = 't'
+	kindGlob = 'g'
 
 	timestampLen = 8
 	positionLen  = 16 + 4 + 8 + 8
@@ -86,6 +89,10 @@ func positionKey(id uint32) []byte {
 
 func clockKey(id uint32) []byte {
 	return appendID(append(appendID(nil, metaID), kindTime), id)
+}
+
+func globalKey(id uint32, partition int32) []byte {
+	return binary.BigEndian.AppendUint32(appendID(append(appendID(nil, metaID), kindGlob), id), uint32(partition))
 }
 
 func markKey(number uint64) []byte {

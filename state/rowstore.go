@@ -26,18 +26,17 @@ type rowStore[V any] struct {
 	encoded  *cache[[]byte]
 	isString bool // of the live values: they may alias a fetched batch, which the cache must not pin
 
-	row   []byte // the store's id and the key of the call under way
-	bytes []byte // a value being encoded
-	out   []byte // fresh memory for values that are decoded; never written twice
+	row   []byte   // the store's id and the key of the call under way
+	bytes []byte   // a value being encoded
+	out   ownBytes // for values that are decoded
 	walks []*walk[V]
 }
 
 // newRowStore makes the rows of the store and their cache. logKey is the codec's.
 func newRowStore[V any](base *storeBase, complete bool, v serde.Serde[V], logKey func(dst, key []byte) []byte) rowStore[V] {
 	s := rowStore[V]{storeBase: base, valueSerde: v, row: appendID(nil, base.id)}
-	vt := reflect.TypeFor[V]()
-	s.isString = vt.Kind() == reflect.String
-	if serde.SharesNothing(v) && (s.isString || !holdsPointers(vt)) {
+	var live bool
+	if live, s.isString = keptLive(v); live {
 		c := codec[V]{load: v.Decode, append: v.Append, logKey: logKey}
 		if s.isString {
 			c.load = func(b []byte) (V, error) {
@@ -58,6 +57,13 @@ func newRowStore[V any](base *storeBase, complete bool, v serde.Serde[V], logKey
 	}, complete)
 	s.encoded.memory = base.memory
 	return s
+}
+
+// keptLive reports whether values can be handed out without a copy, and whether they are strings.
+func keptLive[V any](v serde.Serde[V]) (live, isString bool) {
+	t := reflect.TypeFor[V]()
+	isString = t.Kind() == reflect.String
+	return serde.SharesNothing(v) && (isString || !holdsPointers(t)), isString
 }
 
 // holdsPointers reports whether values of type t, other than strings, could pin or share memory. Such types
@@ -172,21 +178,7 @@ func (s *rowStore[V]) decode(b []byte, timestampMs int64) (Value[V], error) {
 	return Value[V]{v, timestampMs, true}, nil
 }
 
-// outChunk is a compromise: one allocation for several values, yet whoever keeps one does not keep many.
-const outChunk = 4 << 10
-
-// own copies b to memory that nobody will write again, so that what is decoded from it may alias it.
-func (s *rowStore[V]) own(b []byte) []byte {
-	if len(b) > outChunk/8 {
-		return append([]byte{}, b...)
-	}
-	if cap(s.out)-len(s.out) < len(b) {
-		s.out = make([]byte, 0, outChunk)
-	}
-	n := len(s.out)
-	s.out = append(s.out, b...)
-	return s.out[n:len(s.out):len(s.out)]
-}
+func (s *rowStore[V]) own(b []byte) []byte { return s.out.copy(b) }
 
 // put sets the entry's value in the open epoch.
 func (s *rowStore[V]) put(i uint32, v V, timestampMs int64) error {
