@@ -58,3 +58,13 @@ func (g *Grouped[K, V]) Aggregate[A any](init func() A, add func(K, V, A) A, opt
 func (t *Table[K, V]) MapValues[W any](f func(K, V) W, opts ...Option) *Table[K, W] {
 	return MapTable(t, f, opts...)
 }
+
+// JoinGlobal is the function JoinGlobal.
+func (s *Stream[K, V]) JoinGlobal[GK, R, O any](g *GlobalTable[GK, R], key func(K, V) (GK, bool), join func(V, R) O, opts ...Option) *Stream[K, O] {
+	return JoinGlobal(s, g, key, join, opts...)
+}
+
+// LeftJoinGlobal is the function LeftJoinGlobal.
+func (s *Stream[K, V]) LeftJoinGlobal[GK, R, O any](g *GlobalTable[GK, R], key func(K, V) (GK, bool), join func(v V, r R, ok bool) O, opts ...Option) *Stream[K, O] {
+	return LeftJoinGlobal(s, g, key, join, opts...)
+}

@@ -29,4 +29,5 @@ func init() {
 	bridge.Plan = func(t any, onCommit bool) *task.Plan { return t.(*Topology).plan(onCommit) }
 	bridge.StateFS = func(a any, fs vfs.FS) { a.(*App).stateFS = fs }
 	bridge.Stores = func(a any) []state.Store { return a.(*App).runner.Stores() }
+	bridge.Globals = func(a any) []state.Global { return a.(*App).runner.Globals() }
 }

@@ -110,7 +110,7 @@ func runOnce(t *testing.T, topology *stream.Topology, v *vector, sc scenario, w 
 	if err := run(); err != nil {
 		return err
 	}
-	return v.compareStores(sc, w.name, bridge.DriverStores(p.d))
+	return v.compareStores(sc, w.name, bridge.DriverStores(p.d), bridge.DriverGlobals(p.d))
 }
 
 // begin starts a step.

@@ -117,7 +117,7 @@ func runLive(ctx context.Context, topology *stream.Topology, v *vector, sc scena
 	go func() { l.ended <- l.app.Run(ctx) }()
 	err = l.steps(ctx)
 	if err == nil {
-		err = v.compareStores(sc, at.name, bridge.Stores(l.app))
+		err = v.compareStores(sc, at.name, bridge.Stores(l.app), bridge.Globals(l.app))
 	}
 	cancel()
 	if runErr := <-l.ended; runErr != nil && err == nil {

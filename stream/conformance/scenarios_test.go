@@ -2,6 +2,7 @@ package conformance_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -146,7 +147,15 @@ func out[V any](t *stream.Table[S, V], name string) {
 func keeps[V any](handle state.KeyValue[S, V]) readers {
 	return readers{handle.Name(): func(h *held) contents {
 		c := contents{Type: "kv+ts"}
-		for _, r := range rowsOf[*state.KeyValueStore[S, V], state.Row[S, V]](h, handle) {
+		rows := rowsOf[*state.KeyValueStore[S, V], state.Row[S, V]](h, handle)
+		for _, g := range h.globals {
+			if s, ok := g.(*state.GlobalStore[S, V]); ok && s.Name() == handle.Name() {
+				for r, err := range s.Reader().All() {
+					rows, h.err = append(rows, r), errors.Join(h.err, err)
+				}
+			}
+		}
+		for _, r := range rows {
 			var value S
 			if s, ok := any(r.Value).(S); ok {
 				value = s
@@ -167,6 +176,7 @@ var scenarios = merged(
 	timedScenarios,
 	suppressScenarios,
 	streamTableScenarios,
+	globalScenarios,
 	streamJoinScenarios,
 	tableJoinScenarios,
 	versionedScenarios,

@@ -11,9 +11,10 @@ import (
 
 // held is what a run of a vector left in its stores.
 type held struct {
-	v      *vector
-	stores []state.Store
-	err    error // of the first store that could not be read
+	v       *vector
+	stores  []state.Store
+	globals []state.Global
+	err     error // of the first store that could not be read
 }
 
 // readers say, by name, how to read what vectors tell of a store.
@@ -42,7 +43,7 @@ func rowsOf[T interface {
 }
 
 // compareStores compares the named stores.
-func (v *vector) compareStores(sc scenario, way string, stores []state.Store) error {
+func (v *vector) compareStores(sc scenario, way string, stores []state.Store, globals []state.Global) error {
 	readers := both(sc.stores)
 	for _, handle := range sc.versioned {
 		readers[handle.Name()] = func(h *held) contents { return versionsIn(h, handle) }
@@ -51,7 +52,7 @@ func (v *vector) compareStores(sc scenario, way string, stores []state.Store) er
 	if have := slices.Sorted(maps.Keys(readers)); !slices.Equal(have, names) {
 		return &mismatch{v, way, 0, "names of stores", have, names}
 	}
-	h := &held{v: v, stores: stores}
+	h := &held{v: v, stores: stores, globals: globals}
 	for _, name := range names {
 		got, want := readers[name](h).lines(), v.Stores[name].lines()
 		if h.err != nil {

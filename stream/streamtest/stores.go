@@ -8,9 +8,14 @@ import (
 )
 
 // Rows returns the rows of a key-value store, of all tasks: in the order of their encoded keys, task by
-// task. They include what is not committed.
+// task. They include what is not committed. Those of a global store are the same for all tasks.
 func Rows[K, V any](d *Driver, handle state.KeyValue[K, V]) []state.Row[K, V] {
 	d.t.Helper()
+	for _, g := range d.engine.Globals() {
+		if s, ok := g.(*state.GlobalStore[K, V]); ok && s.Name() == handle.Name() {
+			return gather(d, s.Name(), s.Reader().All())
+		}
+	}
 	return append(rows[*state.KeyValueStore[K, V], state.Row[K, V]](d, handle), rows[*state.OrderedStore[K, V], state.Row[K, V]](d, handle)...)
 }
 
@@ -61,16 +66,23 @@ func rows[S interface {
 		if !ok || store.Name() != handle.Name() {
 			continue
 		}
-		for row, err := range store.All() {
-			if err != nil {
-				d.t.Fatalf("streamtest: read store %s: %v", handle.Name(), err)
-			}
-			rows = append(rows, row)
+		rows = append(rows, gather(d, store.Name(), store.All())...)
+	}
+	return rows
+}
+
+func gather[R any](d *Driver, name string, all iter.Seq2[R, error]) (rows []R) {
+	d.t.Helper()
+	for row, err := range all {
+		if err != nil {
+			d.t.Fatalf("streamtest: read store %s: %v", name, err)
 		}
+		rows = append(rows, row)
 	}
 	return rows
 }
 
 func init() {
 	bridge.DriverStores = func(d any) []state.Store { return d.(*Driver).engine.Stores() }
+	bridge.DriverGlobals = func(d any) []state.Global { return d.(*Driver).engine.Globals() }
 }

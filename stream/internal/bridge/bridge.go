@@ -24,5 +24,12 @@ var StateFS func(app any, fs vfs.FS)
 // Stores are the stores of a *stream.App that runs and is idle, while nobody gives it anything to do.
 var Stores func(app any) []state.Store
 
-// DriverStores are the stores of a *streamtest.Driver. Package streamtest sets this.
-var DriverStores func(driver any) []state.Store
+// Globals are the global stores of a *stream.App that runs.
+var Globals func(app any) []state.Global
+
+// DriverStores are the stores of a *streamtest.Driver, and DriverGlobals its global stores. Package streamtest sets
+// these.
+var (
+	DriverStores  func(driver any) []state.Store
+	DriverGlobals func(driver any) []state.Global
+)

@@ -14,10 +14,10 @@ import (
 // dropped again, counts once.
 type drops struct {
 	logger *slog.Logger
-	said   map[*graph.Node]time.Time // when the log was told; for whoever commits
 
-	mu  sync.Mutex
-	all map[*graph.Node]task.Dropped
+	mu   sync.Mutex
+	all  map[*graph.Node]task.Dropped
+	said map[*graph.Node]time.Time // when the log was told
 }
 
 // sayDroppedEvery is how long the log is spared after it was told that an operator drops records.
@@ -27,10 +27,10 @@ const sayDroppedEvery = time.Minute
 func (d *drops) committed(t *task.Task, now time.Time) {
 	t.EachDropped(func(n *graph.Node, in task.Dropped) {
 		d.mu.Lock()
+		defer d.mu.Unlock()
 		sum := d.all[n]
 		sum.Add(in)
 		d.all[n] = sum
-		d.mu.Unlock()
 		if last, ok := d.said[n]; !ok || now.Sub(last) >= sayDroppedEvery {
 			d.said[n] = now
 			d.say(n, sum)

@@ -44,6 +44,9 @@ type Engine struct {
 	db     *state.DB
 	member log.Member
 
+	globals      []*global // what follows is set when the engine is opened
+	globalStores map[string]state.Global
+
 	slots       map[task.ID]*Slot
 	byPartition map[log.TopicPartition]*Slot
 
@@ -72,9 +75,14 @@ type Slot struct {
 	queue queue // the Runner's
 }
 
-// Open resolves the topology's topics, creates those that are its own, opens the state and joins the group.
+// Open resolves the topology's topics, creates those that are its own, opens the state, brings the global stores up
+// to date and joins the group.
 func Open(ctx context.Context, cfg Config) (*Engine, error) {
-	e := &Engine{cfg: cfg, slots: map[task.ID]*Slot{}, byPartition: map[log.TopicPartition]*Slot{}, leaderEpochs: map[log.TopicPartition]int32{}, ends: map[log.TopicPartition]int64{}}
+	e := &Engine{
+		cfg: cfg, globalStores: map[string]state.Global{},
+		slots: map[task.ID]*Slot{}, byPartition: map[log.TopicPartition]*Slot{},
+		leaderEpochs: map[log.TopicPartition]int32{}, ends: map[log.TopicPartition]int64{},
+	}
 	e.drops.logger, e.drops.said, e.drops.all = cfg.Logger, map[*graph.Node]time.Time{}, map[*graph.Node]task.Dropped{}
 	if err := e.resolveTopics(ctx); err != nil {
 		return nil, err
@@ -86,8 +94,12 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 		return nil, fmt.Errorf("open state in %s: %w", cfg.StateDir, err)
 	}
 	e.db = db
+	// Before joining, since it may take long, and there is no task that could go without.
+	if err := e.openGlobals(ctx); err != nil {
+		return nil, errors.Join(err, e.closeGlobals(), db.Close())
+	}
 	if err := e.join(ctx); err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, errors.Join(err, e.closeGlobals(), db.Close())
 	}
 	return e, nil
 }
@@ -144,9 +156,12 @@ var done = func() context.Context {
 	return ctx
 }()
 
-// Fetch hands what there is to read now to the tasks, and makes those of partitions that are new. It never waits.
+// Fetch brings global stores up to date, hands what there is to read now to the tasks, and makes those of partitions that are new. It never waits.
 // It is for who drives the engine step by step, without a Runner and without ever losing a partition.
 func (e *Engine) Fetch() error {
+	if err := e.updateGlobals(); err != nil {
+		return err
+	}
 	for {
 		ev, err := e.member.Next(done)
 		if errors.Is(err, context.Canceled) {
@@ -276,7 +291,8 @@ func (e *Engine) start(ctx context.Context, slots []*Slot) error {
 			Application: e.cfg.Application,
 			State:       s.state,
 			Stores:      s.stores,
-			Partitions:  func(topic string) int32 { return e.topics[topic].Partitions },
+			Globals:     e.globalStores,
+			Partitions:  e.partitionCount,
 			Lookup:      e.lookup,
 			Append:      e.append,
 			CaughtUp:    e.caughtUp,
@@ -357,6 +373,8 @@ func (e *Engine) partitions(s *Slot) []log.TopicPartition {
 	return tps
 }
 
+func (e *Engine) partitionCount(topic string) int32 { return e.topics[topic].Partitions }
+
 func (e *Engine) append(tp log.TopicPartition, b *log.Block) (int64, error) {
 	e.appended.Add(int64(b.Bytes()))
 	return e.epoch.Append(tp, b)
@@ -369,5 +387,5 @@ func (e *Engine) caughtUp(tp log.TopicPartition, next int64) bool {
 
 // Close leaves the group and closes the state. What was not committed is lost, and what was is safe.
 func (e *Engine) Close() error {
-	return errors.Join(e.member.Close(), e.db.Close())
+	return errors.Join(e.member.Close(), e.closeGlobals(), e.db.Close())
 }

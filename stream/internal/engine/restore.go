@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/moldau-io/moldau/log"
 	"github.com/moldau-io/moldau/state"
 	"github.com/moldau-io/moldau/stream/internal/task"
@@ -38,11 +40,7 @@ func (e *Engine) restore(ctx context.Context, id task.ID, s *task.Store) error {
 	e.leaderEpochs[s.Changelog] = end.LeaderEpoch
 
 	stored, ok := s.Stored()
-	usable, reason := state.Usable(stored, ok, state.ChangelogFacts{
-		TopicID: topic, LeaderEpoch: end.LeaderEpoch, Start: end.Start, End: end.HighWatermark,
-		EpochEnd: -1, // the log does not tell
-		Now:      e.cfg.Now(),
-	})
+	usable, reason := state.Usable(stored, ok, e.facts(topic, end))
 	from := stored.Offset
 	if !usable {
 		if ok {
@@ -63,6 +61,15 @@ func (e *Engine) restore(ctx context.Context, id task.ID, s *task.Store) error {
 	return s.Restored(state.Position{
 		TopicID: topic, LeaderEpoch: end.LeaderEpoch, Offset: end.HighWatermark, WallTime: e.cfg.Now(),
 	})
+}
+
+// facts is what is known of a partition that a store is made of.
+func (e *Engine) facts(topic uuid.UUID, at log.PartitionOffsets) state.ChangelogFacts {
+	return state.ChangelogFacts{
+		TopicID: topic, LeaderEpoch: at.LeaderEpoch, Start: at.Start, End: at.HighWatermark,
+		EpochEnd: -1, // the log does not tell
+		Now:      e.cfg.Now(),
+	}
 }
 
 // replay gives the changelog's committed records in [from, to) to the store.

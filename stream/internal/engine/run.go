@@ -41,6 +41,8 @@ type Runner struct {
 	quiet  chan struct{} // running became 0; holds one
 	ended  chan struct{} // closed when Run returns
 
+	followers sync.WaitGroup // of global stores
+
 	polls      sync.WaitGroup
 	cancelPoll context.CancelFunc
 	kept       log.Event // the poller's, which it had when it was stopped; the next poller leaves it to the coordinator
@@ -95,6 +97,9 @@ func (r *Runner) Run(ctx context.Context) error {
 	for range r.cfg.Workers {
 		workers.Go(r.worker)
 	}
+	following, stopFollowing := context.WithCancel(context.Background())
+	defer stopFollowing()
+	r.e.followGlobals(following, r.followers.Go, r.fail)
 	r.startPolling()
 	err := r.coordinate(ctx)
 	r.stopPolling()
@@ -106,6 +111,8 @@ func (r *Runner) Run(ctx context.Context) error {
 	if !stuck { // else the user's function has not returned: its goroutine is left behind
 		workers.Wait()
 	}
+	stopFollowing()
+	err = errors.Join(err, r.waitFollowers())
 	if closeErr := r.closeTasks(); err == nil {
 		err = closeErr
 	} else if closeErr != nil {
@@ -114,7 +121,23 @@ func (r *Runner) Run(ctx context.Context) error {
 	return err
 }
 
-// WaitIdle returns when every input is read to its end, and all that was processed is committed.
+// waitFollowers waits for those who maintain global stores to end, and no longer than for a worker.
+func (r *Runner) waitFollowers() error {
+	ended := make(chan struct{})
+	go func() { r.followers.Wait(); close(ended) }()
+	began := time.Now()
+	timer := time.NewTimer(r.cfg.StopTimeout)
+	defer timer.Stop()
+	select {
+	case <-ended:
+		return nil
+	case <-timer.C:
+		return r.e.stuckGlobals(time.Since(began))
+	}
+}
+
+// WaitIdle returns when every input is read to its end, and all that was processed is committed, and the global
+// stores have what is in their topics.
 func (r *Runner) WaitIdle(ctx context.Context) error {
 	c := make(chan struct{})
 	r.mu.Lock()
@@ -123,7 +146,7 @@ func (r *Runner) WaitIdle(ctx context.Context) error {
 	r.poke()
 	select {
 	case <-c:
-		return nil
+		return r.e.waitGlobals(ctx, r.ended)
 	case <-r.ended:
 		return ErrStopped
 	case <-ctx.Done():
@@ -136,6 +159,10 @@ func (r *Runner) Stores() []state.Store { return r.e.Stores() }
 
 // Dropped is what each operator dropped, as far as it is committed. It may be called at any time.
 func (r *Runner) Dropped() map[*graph.Node]task.Dropped { return r.e.Dropped() }
+
+// Globals lists the global stores. Each is a *state.GlobalStore, of which readers may be made and used as long as the
+// run lasts.
+func (r *Runner) Globals() []state.Global { return r.e.Globals() }
 
 // ErrStopped says that the run has ended.
 var ErrStopped = errors.New("the application has stopped")

@@ -17,10 +17,14 @@ func (g *Graph) Describe(application string) string {
 	var w strings.Builder
 	w.WriteString("Topologies:\n")
 	for _, s := range g.Subs {
-		fmt.Fprintf(&w, "   Sub-topology: %d\n", s.ID)
+		of := ""
+		if s.Global {
+			of = " for global store (will not generate tasks)"
+		}
+		fmt.Fprintf(&w, "   Sub-topology: %d%s\n", s.ID, of)
 		for _, n := range s.Nodes {
 			switch n.Kind {
-			case Source:
+			case Source, GlobalSource:
 				fmt.Fprintf(&w, "    Source: %s (topics: [%s])\n", n.Name, full(n.Topic))
 			case Sink:
 				topic := "chosen by each record"
@@ -38,7 +42,7 @@ func (g *Graph) Describe(application string) string {
 			if n.Kind != Sink {
 				fmt.Fprintf(&w, "      --> %s\n", names(n.children))
 			}
-			if n.Kind != Source {
+			if n.Kind != Source && n.Kind != GlobalSource {
 				fmt.Fprintf(&w, "      <-- %s\n", names(n.Parents))
 			}
 		}

@@ -9,9 +9,10 @@ import "slices"
 type Kind int8
 
 const (
-	Processor Kind = iota
-	Source         // reads Topic
-	Sink           // writes Topic; nil where each record chooses
+	Processor    Kind = iota
+	Source            // reads Topic
+	Sink              // writes Topic; nil where each record chooses
+	GlobalSource      // reads all of Topic, in every instance: what is below it maintains a global store
 )
 
 // Node is one operator.
@@ -88,20 +89,28 @@ func (s *Store) Changelog(application string) string {
 type Sub struct {
 	ID    int
 	Nodes []*Node // parents before children
+	// Global: it maintains a global store. Such a sub-topology is not in Order, and has no tasks to share out.
+	Global bool
 }
 
 // Name is the sub-topology's stable name: its first source's.
 func (s *Sub) Name() string {
 	for _, n := range s.Nodes {
-		if n.Kind == Source {
+		if n.Kind == Source || n.Kind == GlobalSource {
 			return n.Name
 		}
 	}
 	return s.Nodes[0].Name
 }
 
-// Sources lists the topics the sub-topology reads, in the order they were declared.
+// Sources lists the topics of which the sub-topology's tasks read a partition each, in the order they were
+// declared.
 func (s *Sub) Sources() []*Topic { return s.topics(Source) }
+
+// GlobalSource is the source of a global sub-topology.
+func (s *Sub) GlobalSource() *Node {
+	return s.Nodes[slices.IndexFunc(s.Nodes, func(n *Node) bool { return n.Kind == GlobalSource })]
+}
 
 // Sinks lists the topics the sub-topology writes, in the order they were declared.
 func (s *Sub) Sinks() []*Topic { return s.topics(Sink) }
@@ -133,8 +142,8 @@ func (s *Sub) Stores() []*Store {
 type Graph struct {
 	Nodes []*Node // in the order of the calls that made them, so parents come before children
 	Subs  []*Sub
-	// Order lists the indices of Subs so that who writes a repartition topic comes before who reads it,
-	// but for cycles, which are cut at their first member.
+	// Order lists the indices of Subs that have tasks, so that who writes a repartition topic comes before who
+	// reads it, but for cycles, which are cut at their first member.
 	Order []int
 }
 
@@ -228,6 +237,7 @@ func (g *Graph) split() {
 		}
 		n.Sub = s.ID
 		s.Nodes = append(s.Nodes, n)
+		s.Global = s.Global || n.Kind == GlobalSource
 	}
 }
 
@@ -255,7 +265,9 @@ func (g *Graph) order() {
 		g.Order = append(g.Order, id)
 	}
 	for id := len(g.Subs) - 1; id >= 0; id-- {
-		visit(id)
+		if !g.Subs[id].Global {
+			visit(id)
+		}
 	}
 	slices.Reverse(g.Order)
 }

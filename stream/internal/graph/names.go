@@ -25,7 +25,7 @@ func (g *Graph) name() {
 			n.Name = n.Pinned
 		case n.Kind == Source && n.Topic.Repartition:
 			n.Name = shorten(n.Topic.Name + ".repartitioned")
-		case n.Kind == Source:
+		case n.Kind == Source || n.Kind == GlobalSource:
 			n.Name = n.Topic.Name
 		case n.Of != nil:
 			n.Name = shorten(n.Of.Name + "-" + n.Part)

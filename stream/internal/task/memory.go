@@ -35,6 +35,11 @@ func (t *Task) Remember(name string, value *int64) {
 	t.remembered = append(t.remembered, remembered{name, value})
 }
 
+// Resume has a task that was opened without offsets go on from those: it may take an open one to know them.
+func (t *Task) Resume(committed map[log.TopicPartition]log.CommittedOffset) error {
+	return t.recall(committed)
+}
+
 // recall sets everything remembered to what was committed.
 func (t *Task) recall(committed map[log.TopicPartition]log.CommittedOffset) error {
 	newest := int64(-1)

@@ -50,6 +50,9 @@ type Env struct {
 	State       *state.Task
 	// Stores keeps the task's open stores by name over restarts of the task within the process.
 	Stores map[string]state.Store
+	// Globals are the global stores by name. The task of a global sub-topology adds its own when it is opened, which
+	// is before all other tasks.
+	Globals map[string]state.Global
 	// Partitions tells how many partitions a topic has; it is asked for topics of the graph only.
 	Partitions func(topic string) int32
 	// Lookup is Partitions for any topic: it asks the broker the first time. It may be called by several tasks
@@ -90,24 +93,38 @@ type Task struct {
 }
 
 // Open makes the task's operators and queues. committed holds what the group committed for its
-// partitions; those without an entry start afresh.
+// partitions; those without an entry start afresh. The one task of a global sub-topology reads all partitions.
 func Open(id ID, plan *Plan, env Env, committed map[log.TopicPartition]log.CommittedOffset) (*Task, error) {
 	t := &Task{ID: id, Env: env, plan: plan, Memo: map[any]any{}, streamTime: -1, dropped: make([]Dropped, len(plan.Graph.Nodes))}
 	for _, n := range plan.Graph.Subs[id.Sub].Nodes {
-		if n.Kind != graph.Source {
-			continue
+		var err error
+		switch n.Kind {
+		case graph.Source:
+			err = t.openSource(n, id.Partition)
+		case graph.GlobalSource:
+			for p := range env.Partitions(n.Topic.Name) {
+				err = errors.Join(err, t.openSource(n, p))
+			}
 		}
-		src, err := plan.Open[n](t)
 		if err != nil {
-			return nil, t.fault(n, err)
-		}
-		tp := log.TopicPartition{Topic: n.Topic.FullName(env.Application), Partition: id.Partition}
-		if id.Partition < env.Partitions(tp.Topic) {
-			t.inputs = append(t.inputs, &input{tp: tp, src: src, node: n, partitionTime: -1})
+			return nil, err
 		}
 	}
 	t.Memo = nil
 	return t, t.recall(committed)
+}
+
+// openSource makes a source that reads a partition of its topic, if there is such a partition.
+func (t *Task) openSource(n *graph.Node, partition int32) error {
+	src, err := t.plan.Open[n](t)
+	if err != nil {
+		return t.fault(n, err)
+	}
+	tp := log.TopicPartition{Topic: n.Topic.FullName(t.Env.Application), Partition: partition}
+	if partition < t.Env.Partitions(tp.Topic) {
+		t.inputs = append(t.inputs, &input{tp: tp, src: src, node: n, partitionTime: -1})
+	}
+	return nil
 }
 
 // StreamTime is the highest timestamp of the records that were processed, -1 before the first.
