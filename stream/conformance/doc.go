@@ -14,8 +14,7 @@
 //	MOLDAU_VECTORS=/absolute/directory go test ./stream/conformance -run Vectors -count=1 -v
 //
 // which runs each step by step and end to end, and ends in a line "N passed, M failed"; thousands of them need a
-// -timeout. There, scenarios of features
-// that do not exist yet (notbuilt_test.go) are named and counted, not failed.
+// -timeout. A scenario that has no topology here fails; those that are not wanted (docs/semantics.md) are counted apart.
 //
 // To add a scenario: write its topology in scenarios_test.go from the description in its vectors, take it
 // from the list in notbuilt_test.go, and put its vectors into testdata as they are.

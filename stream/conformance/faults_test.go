@@ -337,7 +337,7 @@ func TestDirectoriesAndFiles(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"filter-9.json":                        {string(good), "it says that it is filter-1.json"},
 		"no_such_scenario-1.json":              {rename("no_such_scenario"), "scenario no_such_scenario is unknown"},
-		"emit_final_tumbling_throttled-1.json": {rename("emit_final_tumbling_throttled"), "not built yet: it waits for: nothing"},
+		"emit_final_tumbling_throttled-1.json": {rename("emit_final_tumbling_throttled"), "scenario emit_final_tumbling_throttled is not wanted"},
 		"filter-2.json":                        {"{", "unexpected EOF"},
 		"filter-3.json":                        {`{"scenario":"filter","seed":3,"events":[],"stores":{}}`, "no steps"},
 		"filter-4.json":                        {`{"scenario":"filter","seed":4,"events":[{"in":"input","out":[]}],"stores":{}} {}`, "more after the vector"},

@@ -62,7 +62,7 @@ func TestGenerator(t *testing.T) {
 		name := filepath.Base(file)
 		want, err := os.ReadFile(filepath.Join("testdata", name))
 		if os.IsNotExist(err) {
-			continue // not built, or not wanted
+			continue // not built
 		}
 		if err != nil {
 			t.Fatal(err)

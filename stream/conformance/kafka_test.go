@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,17 +62,22 @@ func TestKafka(t *testing.T) {
 		}, "app")
 	}
 	var wg sync.WaitGroup
+	var ran atomic.Int64
 	next := make(chan string)
 	for range beside {
 		wg.Go(func() {
 			for file := range next {
 				v, sc, err := find(file)
+				if errors.As(err, new(*notWantedError)) {
+					continue
+				}
 				if err == nil {
 					err = run(v, sc)
 				}
 				if err != nil {
 					t.Error(err)
 				}
+				ran.Add(1)
 			}
 		})
 	}
@@ -80,7 +86,7 @@ func TestKafka(t *testing.T) {
 	}
 	close(next)
 	wg.Wait()
-	t.Logf("%d vectors ran on the broker", len(files))
+	t.Logf("%d vectors ran on the broker", ran.Load())
 
 	// As everywhere, an oracle that sees nothing proves nothing.
 	v, sc, err := find(files[0])
