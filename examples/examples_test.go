@@ -217,7 +217,10 @@ func unwindow(key string, bounds int) string {
 func int64Of(r record) int64 { return int64(binary.BigEndian.Uint64([]byte(r.value))) }
 
 // late is what a topic of late records tells.
-type late struct{ Start, End, StreamTime, Closed int64 }
+type late struct {
+	Start, End, StreamTime, Closed int64
+	Reason                         string
+}
 
 func lateRecords(t *testing.T, records []record) map[string]late {
 	t.Helper()
@@ -241,7 +244,7 @@ func checkPageviews(t *testing.T, topics topics, out string) {
 		now = max(now, v.at)
 		start := v.at / minute * minute
 		if closed := start + minute + grace; closed <= now {
-			tooLate[fmt.Sprintf("%s %d in %d", v.key, v.at, start)] = late{start, start + minute, now, closed}
+			tooLate[fmt.Sprintf("%s %d in %d", v.key, v.at, start)] = late{start, start + minute, now, closed, "window closed"}
 		} else {
 			counts[fmt.Sprintf("%s %d", v.key, start)]++
 		}
@@ -371,7 +374,7 @@ func checkSessions(t *testing.T, topics topics, out string) {
 				return meets
 			})
 			if v.end < closed {
-				tooLate[fmt.Sprintf("%s %d in %d", r.key, r.at, v.start)] = late{v.start, v.end, now, v.end + gap + grace}
+				tooLate[fmt.Sprintf("%s %d in %d", r.key, r.at, v.start)] = late{v.start, v.end, now, v.end + gap + grace + 1, "session closed"}
 				continue
 			}
 			visits = append(rest, v)

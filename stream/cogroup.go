@@ -28,10 +28,12 @@ func CoPart[K, V, A any](g *Grouped[K, V], add func(K, V, A) A) Part[K, A] {
 		b: in.b, in: in.g, key: g.keySerde,
 		rows: func(t *Table[K, A], init func() A) { foldInto(in, t, init, addWith(init, add)) },
 		windows: func(t timeWindowTable[K, A], w windows.Time, init func() A, name string) {
-			foldWindows(in, t, w, false, init, addWith(init, add), &lateSide[K, V]{}, name)
+			g.late.feed(t.n.g, name)
+			foldWindows(in, t, w, false, init, addWith(init, add), &g.late, name)
 		},
 		sessions: func(t sessionTable[K, A], w windows.Session, init func() A, merge func(K, A, A) A, name string) {
-			foldSessions(in, t, w, false, init, addWith(init, add), merge, &lateSide[K, V]{}, name)
+			g.late.feed(t.n.g, name)
+			foldSessions(in, t, w, false, init, addWith(init, add), merge, &g.late, name)
 		},
 	}
 }

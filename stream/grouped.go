@@ -15,6 +15,7 @@ type Grouped[K, V any] struct {
 	setKey   serde.Serde[K]
 	setValue serde.Serde[V]
 	read     *node[K, V] // what aggregations hang on, once one asked for it
+	late     lateSide[K, V]
 }
 
 // GroupByKey groups a stream by its keys as they are. If an operator before it changed them, the stream
@@ -45,6 +46,8 @@ func (g *Grouped[K, V]) With(key serde.Serde[K], value serde.Serde[V]) *Grouped[
 
 func (g *Grouped[K, V]) keySerde() serde.Serde[K]   { return resolve(g.setKey, g.from.keySerde) }
 func (g *Grouped[K, V]) valueSerde() serde.Serde[V] { return resolve(g.setValue, g.from.valueSerde) }
+
+func (g *Grouped[K, V]) lateRecords() (*lateSide[K, V], *node[K, V]) { return &g.late, g.input() }
 
 // input is the node that aggregations hang on.
 func (g *Grouped[K, V]) input() *node[K, V] {

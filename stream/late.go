@@ -11,12 +11,26 @@ type Late[V any] struct {
 	Value V
 	// Start and End are the bounds of the window: of a session, those it would have had with the record.
 	Start, End int64
-	// StreamTime is how far time had come, and Closed when the window took no more records: all in milliseconds
-	// since the epoch.
+	// StreamTime is how far time had come, and Closed the stream time from which on the window took no more records:
+	// all in milliseconds since the epoch.
 	StreamTime, Closed int64
+	// Reason is why the record was not taken.
+	Reason LateReason
 }
 
-// LateRecords is what has windows that close: Windowed and SessionWindowed.
+// LateReason says why a record was not taken.
+type LateReason string
+
+const (
+	// WindowClosed: the window's end and grace had passed.
+	WindowClosed LateReason = "window closed"
+	// SessionClosed: no session that was open had the record within its gap, and so much time had passed that one
+	// of the record alone would have been closed too.
+	SessionClosed LateReason = "session closed"
+)
+
+// LateRecords is what has windows that close: Windowed and SessionWindowed. A Grouped has them if it is part of a
+// Cogroup that is cut into windows; of several such parts it is the first one's records.
 type LateRecords[K, V any] interface {
 	// lateRecords is where they go, and the stream they are of.
 	lateRecords() (*lateSide[K, V], *node[K, V])
@@ -46,18 +60,20 @@ func OnLate[K, V any](w LateRecords[K, V], opts ...Option) *Stream[K, Late[V]] {
 type lateSide[K, V any] struct {
 	n      *node[K, Late[V]] // of OnLate
 	feeder *graph.Node       // the first aggregation
+	part   string            // in a cogroup: the first part of it
 }
 
-// feed says that an aggregation may have late records: the first that does sends them.
-func (s *lateSide[K, V]) feed(n *graph.Node) {
+// feed says that an aggregation may have late records: the first that does sends them. part tells the streams of a
+// cogroup apart.
+func (s *lateSide[K, V]) feed(n *graph.Node, part string) {
 	if s.feeder == nil {
-		s.feeder = n
+		s.feeder, s.part = n, part
 	}
 }
 
 // open opens the way of late records from an aggregation in a task; it is never nil.
-func (s *lateSide[K, V]) open(tk *task.Task, from *graph.Node) (edge[K, Late[V]], error) {
-	if s.n == nil || s.feeder != from {
+func (s *lateSide[K, V]) open(tk *task.Task, from *graph.Node, part string) (edge[K, Late[V]], error) {
+	if s.n == nil || s.feeder != from || s.part != part {
 		return func(Record[K, Late[V]]) error { return nil }, nil
 	}
 	return s.n.edge(tk)

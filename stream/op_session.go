@@ -55,7 +55,7 @@ func (o *sessionOp[K, V, A]) process(r Record[K, V]) error {
 		return err
 	}
 	if w.End < closed {
-		return o.tooLate(r, w.Start, w.End, o.w.Closes(w.End))
+		return o.tooLate(r, w.Start, w.End, o.w.Closes(w.End)+1, SessionClosed) // at that time it is still taken
 	}
 	return o.join(r, w, w.Start != alone.Start || w.End != alone.End)
 }

@@ -34,7 +34,7 @@ func (o *slidingOp[K, V, A]) process(r Record[K, V]) error {
 		}
 	}
 	if r.Timestamp+o.d < closed {
-		return o.tooLate(r, r.Timestamp, r.Timestamp+o.d, r.Timestamp+o.d+o.grace+1)
+		return o.tooLate(r, r.Timestamp, r.Timestamp+o.d, r.Timestamp+o.d+o.grace+1, WindowClosed)
 	}
 	if r.Timestamp < o.d {
 		return o.early(r, closed)
@@ -205,7 +205,7 @@ func (o *slidingOp[K, V, A]) update(row state.WindowRow[K, A], r Record[K, V], c
 func (o *slidingOp[K, V, A]) begin(start int64, r Record[K, V], at state.Value[A], closed int64) error {
 	w := windows.Windowed[K]{Key: r.Key, Start: start, End: start + o.d}
 	if w.End < closed {
-		return o.tooLate(r, w.Start, w.End, w.End+o.grace+1)
+		return o.tooLate(r, w.Start, w.End, w.End+o.grace+1, WindowClosed)
 	}
 	return o.put(w, r, at)
 }

@@ -51,6 +51,9 @@ func joinTables[K, L, R, O any](l *Table[K, L], r *Table[K, R], op string, join 
 	l.needRows()
 	r.needRows()
 	o.oneOrigin = oneOrigin(l.n.g, r.n.g)
+	if l.closes != nil && r.closes != nil {
+		o.closes = func(k K) int64 { return max(l.closes(k), r.closes(k)) }
+	}
 
 	isNil := nilCheck[O]()
 	call := func(tk *task.Task, left state.Value[L], right state.Value[R]) (v O, ok bool) {

@@ -34,7 +34,7 @@ func newWindowFold[K, V, A any, S state.Store](tk *task.Task, o windowOpener[K, 
 	f := &windowFold[K, V, A, S]{
 		t: tk, node: n.Index, store: store, isNil: nilCheck[A](), skips: uncallable[K, V]() & nullValue, time: -1, sent: -1, closes: onClose,
 	}
-	if f.late, err = late.open(tk, n); err != nil {
+	if f.late, err = late.open(tk, n, part); err != nil {
 		return nil, err
 	}
 	tk.Remember(n.Name+part+"/time", &f.time)
@@ -55,11 +55,11 @@ func (f *windowFold[K, V, A, S]) advance(r Record[K, V]) bool {
 }
 
 // tooLate drops a record for a window that is closed.
-func (f *windowFold[K, V, A, S]) tooLate(r Record[K, V], start, end, closed int64) error {
+func (f *windowFold[K, V, A, S]) tooLate(r Record[K, V], start, end, closed int64, why LateReason) error {
 	f.t.Dropped(f.node).Late++
 	return f.late(Record[K, Late[V]]{
 		Key: r.Key, Timestamp: r.Timestamp, Headers: r.Headers,
-		Value: Late[V]{Value: r.Value, Start: start, End: end, StreamTime: f.time, Closed: closed},
+		Value: Late[V]{Value: r.Value, Start: start, End: end, StreamTime: f.time, Closed: closed, Reason: why},
 	})
 }
 
@@ -152,7 +152,7 @@ func (o *windowOp[K, V, A]) process(r Record[K, V]) error {
 	for start, ok := o.w.First(r.Timestamp); ok; start, ok = o.w.Next(start, r.Timestamp) {
 		w := windows.Windowed[K]{Key: r.Key, Start: start, End: o.w.End(start)}
 		if w.End <= closed {
-			if err := o.tooLate(r, w.Start, w.End, o.w.Closes(w.End)); err != nil {
+			if err := o.tooLate(r, w.Start, w.End, o.w.Closes(w.End), WindowClosed); err != nil {
 				return err
 			}
 			continue

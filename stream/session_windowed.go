@@ -65,7 +65,7 @@ func aggregateSessions[K, V, A any](w *SessionWindowed[K, V], op string, init fu
 	in := w.g.input()
 	n := newNode[windows.Windowed[K], change[A]](in.b, op, operatorSettings(opts), in.g)
 	t := newSessionTable[K](n, w.w, w.onClose, w.g.keySerde, inheritValue)
-	w.late.feed(n.g)
+	w.late.feed(n.g, "")
 	foldSessions(in, t, w.w, w.onClose, init, fold, merge, &w.late, "")
 	return t.Table
 }

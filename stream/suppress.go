@@ -82,7 +82,7 @@ func (s Suppression) check(windowed bool) error {
 	case s.kind == noSuppression:
 		return errors.New("the zero Suppression holds nothing back: use UntilWindowCloses or UntilTimeLimit")
 	case s.kind == untilClose && !windowed:
-		return errors.New("UntilWindowCloses is for tables of windowed aggregations: this one's keys have no windows that close")
+		return errors.New("UntilWindowCloses is for tables of windowed aggregations: this one's keys have no windows, or none that close")
 	}
 	return s.err
 }

@@ -120,13 +120,14 @@ func (o windowOpener[K, A, S]) keeping() keeping {
 
 // store is the table's store in one task.
 type windowStore[K, A any, S state.Store] struct {
-	tk   *task.Task
-	node int
-	kept S
-	rows windowRows[K, A]
-	old  bool // send the values before
-	each bool // send every change at once, not the last of each window at commit
-	next edge[windows.Windowed[K], change[A]]
+	tk      *task.Task
+	node    int
+	kept    S
+	rows    windowRows[K, A]
+	old     bool // send the values before
+	each    bool // send every change at once, not the last of each window at commit
+	onClose bool // send no changes
+	next    edge[windows.Windowed[K], change[A]]
 
 	toldIn int64 // the last epoch at whose end changes were sent on
 }
@@ -163,7 +164,7 @@ func (o windowOpener[K, A, S]) open(tk *task.Task) (*windowStore[K, A, S], error
 // sendTo says where the changes go. onClose: no changes are sent, but results by the operator itself.
 func (s *windowStore[K, A, S]) sendTo(next edge[windows.Windowed[K], change[A]], onClose bool) {
 	if onClose {
-		s.each = false
+		s.each, s.onClose = false, true
 	} else if s.next == nil && !s.each {
 		s.tk.BeforeCommit(s.sendTouched)
 	}
@@ -198,9 +199,10 @@ func (s *windowStore[K, A, S]) sendTouched() error {
 	})
 }
 
-// told is the row as the changes that were sent on tell it; see tableRows.
+// told is the row as the changes that were sent on tell it; see tableRows. With results on close, of which it does not
+// tell any before, it is the row as it is, as in Kafka Streams.
 func (s *windowStore[K, A, S]) told(w windows.Windowed[K]) (state.Value[A], error) {
-	if s.each || s.toldIn == s.tk.Epoch() {
+	if s.each || s.onClose || s.toldIn == s.tk.Epoch() {
 		return s.rows.get(w)
 	}
 	return s.rows.before(w)

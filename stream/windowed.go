@@ -1,6 +1,8 @@
 package stream
 
 import (
+	"time"
+
 	"github.com/moldau-io/moldau/serde"
 	"github.com/moldau-io/moldau/state"
 	"github.com/moldau-io/moldau/windows"
@@ -79,7 +81,7 @@ func aggregateWindows[K, V, A any](w *Windowed[K, V], op string, init func() A, 
 	in := w.g.input()
 	n := newNode[windows.Windowed[K], change[A]](in.b, op, operatorSettings(opts), in.g)
 	t := windowTable[K](n, w.w, w.onClose, w.g.keySerde, inheritValue)
-	w.late.feed(n.g)
+	w.late.feed(n.g, "")
 	foldWindows(in, t, w.w, w.onClose, init, fold, &w.late, "")
 	return t.Table
 }
@@ -106,7 +108,11 @@ func windowTable[K, A any](n *node[windows.Windowed[K], change[A]], w windows.Ti
 		return x, ok
 	}
 	o.make = func(tk *state.Task, name string, key serde.Serde[K], value serde.Serde[A], k keeping) (*state.WindowStore[K, A], error) {
-		s := state.WindowSettings{Retention: k.retention, Size: w.Size(), InMemory: k.inMemory}
+		s := state.WindowSettings{
+			Retention: max(k.retention, time.Millisecond), // else records of one time would not meet
+			Size:      w.Size(),
+			InMemory:  k.inMemory,
+		}
 		if w.End(0) != w.Size().Milliseconds() {
 			s.EndOf = w.End // they differ in length
 		}
@@ -119,6 +125,8 @@ func windowTable[K, A any](n *node[windows.Windowed[K], change[A]], w windows.Ti
 	o.wrap = func(s *state.WindowStore[K, A]) windowRows[K, A] { return timeRows[K, A]{s} }
 	o.serde = func(key serde.Serde[K]) serde.Serde[windows.Windowed[K]] { return windows.TimeSerde(key, w) }
 	o.prepare()
-	t.closes = func(k windows.Windowed[K]) int64 { return w.Closes(k.End) }
+	if err == nil && w.Closes(w.End(0)) < windows.Forever {
+		t.closes = func(k windows.Windowed[K]) int64 { return w.Closes(k.End) }
+	}
 	return timeWindowTable[K, A]{t, o}
 }

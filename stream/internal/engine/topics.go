@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -94,7 +95,7 @@ func (e *Engine) ownTopics() ([]log.TopicSpec, error) {
 			own = append(own, log.TopicSpec{
 				Name:       t.FullName(e.cfg.Application),
 				Partitions: n,
-				Config:     map[string]string{"cleanup.policy": "delete", "retention.ms": "-1"},
+				Config:     internalConfig(map[string]string{"cleanup.policy": "delete", "retention.ms": "-1"}),
 			})
 		}
 		for _, s := range sub.Stores() {
@@ -102,7 +103,7 @@ func (e *Engine) ownTopics() ([]log.TopicSpec, error) {
 			if config == nil {
 				config = map[string]string{"cleanup.policy": "compact"}
 			}
-			own = append(own, log.TopicSpec{Name: s.Changelog(e.cfg.Application), Partitions: e.tasks[id], Config: config})
+			own = append(own, log.TopicSpec{Name: s.Changelog(e.cfg.Application), Partitions: e.tasks[id], Config: internalConfig(config)})
 		}
 	}
 	return own, nil
@@ -155,6 +156,14 @@ func (c partitionCounts) partitions(t *graph.Topic) (n int32, err error) {
 	}
 	c.of[t] = n
 	return n, err
+}
+
+// internalConfig is the settings of an internal topic: timestamps are those of the records, whatever a cluster's topics
+// have otherwise. Event time has to come through a repartition topic, and be restored from a changelog.
+func internalConfig(config map[string]string) map[string]string {
+	config = maps.Clone(config)
+	config["message.timestamp.type"] = "CreateTime"
+	return config
 }
 
 // reader is the sub-topology that reads a topic.
