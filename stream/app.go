@@ -86,6 +86,7 @@ func (a *App) run(ctx context.Context) (err error) {
 		CommitInterval: c.CommitInterval,
 		MaxEpochBytes:  c.MaxEpochBytes,
 		StopTimeout:    c.StopTimeout,
+		Alarm:          alarms(c.Clock),
 		HeldBytes:      a.heldBytes,
 	})
 	close(a.running)
@@ -93,7 +94,7 @@ func (a *App) run(ctx context.Context) (err error) {
 }
 
 // WaitIdle returns nil once every input is read to its end, and all that was processed is committed: what
-// was appended before the call is then in the output. It waits for a Run that has not begun, and returns an
+// was appended before the call is then in the output, and what punctuators made of the wall clock's time. It waits for a Run that has not begun, and returns an
 // error when ctx is done or the run has ended.
 func (a *App) WaitIdle(ctx context.Context) error {
 	select {

@@ -62,7 +62,8 @@ type Config struct {
 	// StopTimeout is how long a stop waits for a function that has not returned; then the epoch is aborted
 	// and Run's error names the operator. Zero: 30 s.
 	StopTimeout time.Duration
-	// Clock tells the time that state is stamped with. Zero: the system's.
+	// Clock tells the time that state is stamped with, and runs punctuators on the wall clock; see AlarmClock. Zero:
+	// the system's.
 	Clock Clock
 	// Logger gets diagnostics. Zero: slog.Default().
 	Logger *slog.Logger

@@ -145,7 +145,10 @@ func runProcessor[C, P any](p *processing, ctx C, newP func() P, made *P) {
 		}
 		p.begun = true
 		if x, ok := any(*made).(initializer[C]); ok {
-			return p.done(x.Init(ctx))
+			p.beginning = true
+			err := p.done(x.Init(ctx))
+			p.beginning = false
+			return err
 		}
 		return nil
 	})

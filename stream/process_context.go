@@ -68,6 +68,9 @@ type processing struct {
 	err    error // of Forward, or of a call that has no way to return one
 	begun  bool
 	closed bool
+
+	beginning bool   // Init is called
+	schedules [2]int // how many Init made, by PunctuationType
 }
 
 // stampClock is the timestamp that rows get in the stores of a task's processors.

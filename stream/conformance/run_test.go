@@ -116,7 +116,7 @@ func runOnce(t *testing.T, topology *stream.Topology, v *vector, sc scenario, w 
 // begin starts a step.
 func (p *play) begin(e event) {
 	if e.In == "" {
-		p.d.Advance(time.Duration(e.Advance) * time.Millisecond)
+		p.d.MoveClock(time.Duration(e.Advance) * time.Millisecond)
 		return
 	}
 	r := stream.Record[S, S]{Timestamp: e.TS}
@@ -189,6 +189,9 @@ func (p *play) disturbed() error {
 	// and the clock does not go back. Then no more than one step may be open.
 	lone := len(p.in) > 1 || slices.ContainsFunc(p.v.Events, func(e event) bool { return e.In == "" })
 	last := len(p.v.Events) - 1
+	if err := p.rest(); err != nil { // when punctuators on the wall clock are due is committed from the start
+		return err
+	}
 	for i, e := range p.v.Events {
 		at := -1 // how many records are processed before the disturbance
 		if p.rng.IntN(p.way.every) == 0 {

@@ -144,6 +144,9 @@ func (l *live) createTopics(ctx context.Context, topology *stream.Topology) erro
 
 // steps takes the vector's steps, and compares after each.
 func (l *live) steps(ctx context.Context) error {
+	if err := l.app.WaitIdle(ctx); err != nil { // until it has begun: punctuators count from that time
+		return err
+	}
 	for i, e := range l.v.Events {
 		got, err := l.step(ctx, e)
 		if err != nil {

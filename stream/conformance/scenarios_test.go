@@ -182,6 +182,7 @@ var scenarios = merged(
 	versionedScenarios,
 	processScenarios,
 	foreignScenarios,
+	punctuateScenarios,
 )
 
 func merged(parts ...map[string]scenario) map[string]scenario {

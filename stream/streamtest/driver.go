@@ -39,7 +39,7 @@ type Driver struct {
 	options options
 	plan    *task.Plan
 	fs      *vfs.MemFS
-	clock   clock
+	clock   *Clock
 	log     *log.Log
 	engine  *engine.Engine
 	input   *log.Producer
@@ -90,6 +90,7 @@ func New(t testing.TB, topology *stream.Topology, opts ...Option) *Driver {
 		t:       t,
 		options: options{application: "test", partitions: 1, cacheBytes: 16 << 20},
 		fs:      vfs.NewCrashableMem(),
+		clock:   NewClock(time.Unix(0, 0)),
 	}
 	for _, o := range opts {
 		o(&d.options)
@@ -175,13 +176,18 @@ func (d *Driver) close() {
 	}
 }
 
-// clock is moved by the test. It begins at the epoch.
-type clock struct{ ns atomic.Int64 }
+// Advance moves the wall clock, which begins at the start of 1970, and processes all that follows from it: punctuators
+// that are due run, once each. An error of the topology fails the test. Event time moves with records alone.
+func (d *Driver) Advance(by time.Duration) {
+	d.t.Helper()
+	d.MoveClock(by)
+	if err := d.Settle(); err != nil {
+		d.t.Fatal(err)
+	}
+}
 
-func (c *clock) Now() time.Time { return time.Unix(0, c.ns.Load()) }
-
-// Advance moves the wall clock, which begins at the start of 1970. Event time moves with records alone.
-func (d *Driver) Advance(by time.Duration) { d.clock.ns.Add(int64(by)) }
+// MoveClock moves the wall clock and leaves what follows from that to the next Step or Settle.
+func (d *Driver) MoveClock(by time.Duration) { d.clock.Advance(by) }
 
 // done is a context that never lets anyone wait.
 var done = func() context.Context {
@@ -193,8 +199,8 @@ var done = func() context.Context {
 // never asks no task to stop.
 var never atomic.Bool
 
-// Step processes one record, of the first task that has one, and reports whether there was one. What the
-// record sends to another task is that task's next step. An error is one of the topology, as stream.App's Run
+// Step processes one record, or the punctuators that the wall clock has come to, of the first task that has any, and
+// reports whether there was one. What it sends to another task is that task's next step. An error is one of the topology, as stream.App's Run
 // gives it; after it the driver is of no use but for Abort and Restart.
 func (d *Driver) Step() (bool, error) {
 	if d.startErr != nil {
@@ -204,14 +210,18 @@ func (d *Driver) Step() (bool, error) {
 		return false, bridge.Public(err)
 	}
 	for _, s := range d.engine.Slots() {
-		n, _, err := s.Task.Run(1, &never)
+		ran, err := s.Task.RunDue()
+		n := 0
+		if err == nil && !ran {
+			n, _, err = s.Task.Run(1, &never)
+		}
 		if err == nil {
 			err = s.Task.FlushOutputs()
 		}
 		if err != nil {
 			return false, bridge.Public(err)
 		}
-		if n > 0 {
+		if n > 0 || ran {
 			return true, nil
 		}
 	}

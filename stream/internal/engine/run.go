@@ -22,6 +22,8 @@ type RunConfig struct {
 	CommitInterval time.Duration
 	MaxEpochBytes  int64
 	StopTimeout    time.Duration
+	// Alarm tells when the engine's clock has come to a time: the channel is closed, or sent to. stop gives that up.
+	Alarm func(at time.Time) (rings <-chan struct{}, stop func())
 	// HeldBytes of one partition wait in memory before its fetching is paused, until half is processed.
 	HeldBytes int
 }
@@ -45,6 +47,7 @@ type Runner struct {
 
 	polls      sync.WaitGroup
 	cancelPoll context.CancelFunc
+	alarm      alarm
 	kept       log.Event // the poller's, which it had when it was stopped; the next poller leaves it to the coordinator
 
 	mu       sync.Mutex
@@ -65,6 +68,9 @@ type queue struct {
 	held    map[log.TopicPartition]bool
 	listed  bool // in ready
 	running bool
+	// By the clock, the task has something to do without a record at due, in ms since the epoch; if timed.
+	due   int64
+	timed bool
 }
 
 // event is what the poller leaves to the coordinator; done is closed when the poller may go on.
@@ -258,12 +264,13 @@ func (r *Runner) putBack(s *Slot, more bool) {
 	if r.running == 0 {
 		signal(r.quiet)
 	}
-	idle := r.running == 0 && len(r.ready) == 0
+	q.due, q.timed = s.Task.WallDue()
+	look := r.running == 0 && len(r.ready) == 0 || q.timed
 	if len(resume) > 0 {
 		r.e.Member().Resume(resume)
 	}
 	r.mu.Unlock()
-	if idle || r.e.Appended() >= r.cfg.MaxEpochBytes {
+	if look || r.e.Appended() >= r.cfg.MaxEpochBytes {
 		r.poke()
 	}
 }
@@ -408,10 +415,13 @@ func (r *Runner) coordinate(ctx context.Context) error {
 	p := pace{interval: r.cfg.CommitInterval, start: time.Now()}
 	timer := time.NewTimer(r.cfg.CommitInterval)
 	defer timer.Stop()
+	defer r.alarm.clear()
 	for {
 		select {
 		case <-ctx.Done():
 			return r.shutDown(ctx)
+		case <-r.alarm.c:
+			r.alarm.clear()
 		case <-r.e.StateFailed():
 			return r.abandon(fmt.Errorf("write state: %w", r.e.StateErr()))
 		case ev := <-r.events:
@@ -424,6 +434,7 @@ func (r *Runner) coordinate(ctx context.Context) error {
 		if err := r.failure(); err != nil {
 			return r.abandon(err)
 		}
+		r.wakeDue()
 		idle, dirty := r.idle()
 		if now := time.Now(); p.due(now, idle, dirty) || r.e.Appended() >= r.cfg.MaxEpochBytes {
 			if err := r.commit(ctx); err != nil {

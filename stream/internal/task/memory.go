@@ -30,9 +30,18 @@ type remembered struct {
 
 // Remember has *value, which the operator sets to what it starts from, restored when the task is opened
 // and committed with every epoch: a stream time, a mark, a deadline. name is the operator's, at most 255
-// bytes. Used while the task is opened.
+// bytes. Used while the task is opened; if later, *value is restored at once.
 func (t *Task) Remember(name string, value *int64) {
 	t.remembered = append(t.remembered, remembered{name, value})
+	if v, ok := t.memory[name]; ok {
+		*value = v
+	}
+}
+
+// recalled reports whether a value of that name was committed.
+func (t *Task) recalled(name string) bool {
+	_, ok := t.memory[name]
+	return ok
 }
 
 // Resume has a task that was opened without offsets go on from those: it may take an open one to know them.
@@ -59,7 +68,7 @@ func (t *Task) recall(committed map[log.TopicPartition]log.CommittedOffset) erro
 		if m.commit <= newest {
 			continue
 		}
-		newest = m.commit
+		newest, t.memory = m.commit, m.values
 		for _, r := range t.remembered {
 			if v, ok := m.values[r.name]; ok {
 				*r.value = v

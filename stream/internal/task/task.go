@@ -84,18 +84,22 @@ type Task struct {
 	stores     []*Store
 	flushers   []func() error
 	remembered []remembered
-	commits    int64     // number of the next commit
-	dropped    []Dropped // in the open epoch, by operator
+	memory     map[string]int64 // as of the commit that the task was opened from
+	commits    int64            // number of the next commit
+	dropped    []Dropped        // in the open epoch, by operator
 
 	starters, closers []hook
 	started           bool
 	acted             bool // did something since the last commit without taking a record
+
+	stream, wall clockwork
 }
 
 // Open makes the task's operators and queues. committed holds what the group committed for its
 // partitions; those without an entry start afresh. The one task of a global sub-topology reads all partitions.
 func Open(id ID, plan *Plan, env Env, committed map[log.TopicPartition]log.CommittedOffset) (*Task, error) {
 	t := &Task{ID: id, Env: env, plan: plan, Memo: map[any]any{}, streamTime: -1, dropped: make([]Dropped, len(plan.Graph.Nodes))}
+	t.stream.due, t.wall.due = never, never
 	for _, n := range plan.Graph.Subs[id.Sub].Nodes {
 		var err error
 		switch n.Kind {
@@ -150,11 +154,18 @@ func (t *Task) Enter(node int) { t.op.set(node) }
 // gave up waiting for it; then the answer is a good guess.
 func (t *Task) Running() *graph.Node { return t.plan.Graph.Nodes[t.op.get()] }
 
-// Run processes up to limit records, but returns after the one at hand once stop is set. It reports how
-// many, and whether more could be processed now. After an error the task must be opened again.
+// Run starts the task, if it is not, calls what the wall clock has come to, and processes up to limit records, but
+// returns after the one at hand once stop is set. It reports how many, and whether more could be processed now. After
+// an error the task must be opened again.
 func (t *Task) Run(limit int, stop *atomic.Bool) (n int, more bool, err error) {
 	defer t.recovered(&err)
 	if err := t.Start(); err != nil {
+		return 0, false, err
+	}
+	if stop.Load() {
+		return 0, true, nil
+	}
+	if _, err := t.runDue(); err != nil {
 		return 0, false, err
 	}
 	for n < limit && !stop.Load() {
@@ -174,6 +185,11 @@ func (t *Task) Run(limit int, stop *atomic.Bool) (n int, more bool, err error) {
 		in.pop()
 		t.at = nil
 		n++
+		if t.streamTime >= t.stream.due {
+			if err := t.punctuate(&t.stream, t.streamTime); err != nil {
+				return n, false, err
+			}
+		}
 	}
 	return n, true, nil
 }
