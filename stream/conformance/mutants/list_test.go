@@ -29,8 +29,7 @@ var list = []mutant{
 	},
 	{
 		name: "a record without a key moves a window's time", file: "stream/op_window.go",
-		old:       "	if r.null&nullKey != 0 {\n		countDropped(f.t, nullKey)",
-		new:       "	if r.null&nullKey != 0 {\n		f.time = max(f.time, r.Timestamp)\n		countDropped(f.t, nullKey)",
+		old: "		countDropped(f.t, f.node, nullKey)\n", new: "		f.time = max(f.time, r.Timestamp)\n",
 		scenarios: ".*(tumbling|hopping|session|sliding).*",
 	},
 	{
@@ -278,8 +277,8 @@ var list = []mutant{
 	},
 	{
 		name: "a record does not meet itself", file: "stream/op_join_self.go",
-		old:       "	if err := keepRecord(j.out.t, j.records, r); err != nil {\n		return err\n	}\n	return j.records.Each(r.Key, max(0, r.Timestamp-j.reach), max(0, r.Timestamp+j.back), false, j.asRight)\n",
-		new:       "	if err := j.records.Each(r.Key, max(0, r.Timestamp-j.reach), max(0, r.Timestamp+j.back), false, j.asRight); err != nil {\n		return err\n	}\n	return keepRecord(j.out.t, j.records, r)\n",
+		old:       "	if err := keepRecord(j.out.t, j.out.node, j.records, r); err != nil {\n		return err\n	}\n	return j.records.Each(r.Key, max(0, r.Timestamp-j.reach), max(0, r.Timestamp+j.back), false, j.asRight)\n",
+		new:       "	if err := j.records.Each(r.Key, max(0, r.Timestamp-j.reach), max(0, r.Timestamp+j.back), false, j.asRight); err != nil {\n		return err\n	}\n	return keepRecord(j.out.t, j.out.node, j.records, r)\n",
 		scenarios: "stream_inner_self",
 	},
 
