@@ -325,10 +325,19 @@ func (db *DB) Err() error {
 	}
 }
 
+// dbError is why a database is not written any more.
+type dbError struct {
+	dir string
+	err error
+}
+
+func (e *dbError) Error() string { return fmt.Sprintf("state: %s: %v", e.dir, e.err) }
+func (e *dbError) Unwrap() error { return e.err }
+
 // fail stops all writing, with the first error it is called with.
 func (db *DB) fail(err error) {
 	db.failureOnce.Do(func() {
-		db.failure = fmt.Errorf("state: %s: %w", db.dir, corrupt(err))
+		db.failure = &dbError{db.dir, corrupt(err)}
 		close(db.failed)
 		db.gate.shut()
 	})

@@ -3,6 +3,7 @@ package state
 import (
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"slices"
 	"strings"
@@ -146,12 +147,26 @@ func admit[P any](c *cache[P], s *storeBase, row []byte, hash uint32) (uint32, e
 	if err != nil {
 		return 0, err
 	}
-	i := c.add(row[idLen:], hash)
-	if err := errors.Join(c.load(i, b), closer.Close()); err != nil {
-		c.forget(i)
+	i, err := admitRow(c, row[idLen:], hash, b, closer)
+	if err != nil {
 		return 0, fmt.Errorf("key %x: %w", row[idLen:], err)
 	}
 	return i, nil
+}
+
+// admitRow makes an entry of what Pebble has for a key. If the serde panics there is none, or the key would seem to
+// be absent to whoever goes on.
+func admitRow[P any](c *cache[P], key []byte, hash uint32, stored []byte, closer io.Closer) (i uint32, err error) {
+	i = c.add(key, hash)
+	loaded := false
+	defer func() {
+		if err = errors.Join(err, closer.Close()); err != nil || !loaded {
+			c.forget(i)
+		}
+	}()
+	err = c.load(i, stored)
+	loaded = true
+	return i, err
 }
 
 // get returns the entry's value, as the open epoch sees it.
@@ -171,7 +186,12 @@ func (s *rowStore[V]) get(i uint32) (Value[V], error) {
 }
 
 func (s *rowStore[V]) decode(b []byte, timestampMs int64) (Value[V], error) {
-	v, err := s.valueSerde.Decode(s.own(b))
+	return s.decodeOwn(s.own(b), timestampMs)
+}
+
+// decodeOwn is decode for bytes that nobody will write again.
+func (s *rowStore[V]) decodeOwn(b []byte, timestampMs int64) (Value[V], error) {
+	v, err := s.valueSerde.Decode(b)
 	if err != nil {
 		return Value[V]{}, s.fault("decode value", err)
 	}
@@ -309,14 +329,13 @@ func (s *rowStore[V]) peek(row []byte) (Value[V], error) {
 		return Value[V]{}, s.fault("read", err)
 	}
 	ts, b, err := parseRow(b)
-	v := Value[V]{}
 	if err == nil {
-		v, err = s.decode(b, ts)
+		b = s.own(b) // so that no serde runs before closer is closed: it may panic
 	}
 	if err := errors.Join(err, closer.Close()); err != nil {
 		return Value[V]{}, s.fault("read", err)
 	}
-	return v, nil
+	return s.decodeOwn(b, ts)
 }
 
 func peek[P any](c *cache[P], key []byte) (i uint32, ok, complete bool) {

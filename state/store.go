@@ -3,6 +3,7 @@ package state
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -164,7 +165,30 @@ func (s *storeBase) iterate() (*pebble.Iterator, error) {
 
 // fault says where an error happened.
 func (s *storeBase) fault(step string, err error) error {
-	return fmt.Errorf("state: store %s of task %s: %s: %w", s.name, s.task.name, step, corrupt(err))
+	return &storeError{store: s.name, task: s.task.name, step: step, err: corrupt(err)}
+}
+
+// storeError says where an error happened.
+type storeError struct {
+	store, task, step string
+	err               error
+}
+
+func (e *storeError) Error() string {
+	return fmt.Sprintf("state: store %s of task %s: %s: %v", e.store, e.task, e.step, e.err)
+}
+
+func (e *storeError) Unwrap() error { return e.err }
+
+// Failed reports whether an error means that the state cannot be read or written, as when a disk fails: then more is
+// at stake than one record. It is false for an error of a serde that was given one key or value, which leaves the
+// store as it was, and for errors of others.
+func Failed(err error) bool {
+	if e, ok := errors.AsType[*storeError](err); ok {
+		return !strings.HasPrefix(e.step, "encode ") && !strings.HasPrefix(e.step, "decode ")
+	}
+	_, ok := errors.AsType[*dbError](err)
+	return ok
 }
 
 // unflushedBytes takes the dirty entries to be as large as the others.

@@ -29,6 +29,12 @@ type bench struct {
 
 func newBench(t testing.TB, topology *stream.Topology, sub int, fetched []log.Record) *bench {
 	t.Helper()
+	return newBenchWith(t, topology, sub, fetched, stream.Config{})
+}
+
+// newBenchWith is newBench with the handlers of a configuration.
+func newBenchWith(t testing.TB, topology *stream.Topology, sub int, fetched []log.Record, handlers stream.Config) *bench {
+	t.Helper()
 	b := &bench{fetched: fetched}
 	db, err := state.Open("state", state.Options{FS: vfs.NewMem(), FlushBytes: 1 << 40, FlushInterval: time.Hour})
 	if err != nil {
@@ -44,6 +50,7 @@ func newBench(t testing.TB, topology *stream.Topology, sub int, fetched []log.Re
 		Stores:      map[string]state.Store{},
 		Partitions:  func(string) int32 { return 1 },
 		Lookup:      func(string) (int32, error) { return 1, nil },
+		Handlers:    bridge.Handlers(handlers),
 		Append: func(_ log.TopicPartition, block *log.Block) (int64, error) {
 			b.appended += block.Len()
 			block.Release()

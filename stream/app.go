@@ -62,16 +62,18 @@ func (a *App) Run(ctx context.Context) error {
 func (a *App) run(ctx context.Context) (err error) {
 	c := a.config
 	e, err := engine.Open(ctx, engine.Config{
-		Application: c.ApplicationID,
-		Broker:      c.Broker,
-		Guarantee:   c.Guarantee,
-		Plan:        a.topology.plan(c.Emit == OnCommit),
-		StateDir:    c.StateDir,
-		StateFS:     a.stateFS,
-		CacheBytes:  c.CacheBytes,
-		Parallel:    c.Workers,
-		Now:         c.Clock.Now,
-		Logger:      c.Logger.With("application", c.ApplicationID),
+		Application:  c.ApplicationID,
+		Broker:       c.Broker,
+		Guarantee:    c.Guarantee,
+		Plan:         a.topology.plan(c.Emit == OnCommit),
+		StateDir:     c.StateDir,
+		StateFS:      a.stateFS,
+		CacheBytes:   c.CacheBytes,
+		Parallel:     c.Workers,
+		Handlers:     c.handlers(),
+		KeyPartition: keyPartition,
+		Now:          c.Clock.Now,
+		Logger:       c.Logger.With("application", c.ApplicationID),
 	})
 	if err != nil {
 		return fmt.Errorf("start: %w", err)

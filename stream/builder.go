@@ -279,6 +279,10 @@ func attach[K, V, K2, V2 any](p *node[K, V], n *node[K2, V2], make func(t *task.
 		if err != nil {
 			return nil, err
 		}
-		return make(t, next)
+		e, err := make(t, next)
+		if err != nil {
+			return nil, err
+		}
+		return guarded(t, n.g, e), nil
 	})
 }

@@ -62,6 +62,19 @@ type Config struct {
 	// StopTimeout is how long a stop waits for a function that has not returned; then the epoch is aborted
 	// and Run's error names the operator. Zero: 30 s.
 	StopTimeout time.Duration
+	// OnDeserializationError answers for input records that cannot be decoded: an error or a panic of a serde or of
+	// Topic.WithTimestamps, or a negative timestamp without such a rule. Zero: Fail.
+	OnDeserializationError ErrorHandler
+	// OnProcessingError answers for a function that panics, or returns an error, and for values that a store's serde
+	// cannot encode. The operator drops its record; what it sent on before stays, and what its siblings do is not
+	// touched. Zero: Fail.
+	OnProcessingError ErrorHandler
+	// OnProductionError answers for records that cannot be encoded. Zero: Fail.
+	OnProductionError ErrorHandler
+	// DeadLetterTopic gets the input records that a handler answers DeadLetter for. It must exist when the
+	// application starts. Zero: a handler has to name the topic, with DeadLetterTo.
+	DeadLetterTopic string
+
 	// Clock tells the time that state is stamped with, and runs punctuators on the wall clock; see AlarmClock. Zero:
 	// the system's.
 	Clock Clock
@@ -92,6 +105,11 @@ func (c Config) Validate() error {
 	}
 	if c.Guarantee != ExactlyOnce && c.Guarantee != AtLeastOnce {
 		fault("Guarantee is %d; it is ExactlyOnce or AtLeastOnce", c.Guarantee)
+	}
+	if c.DeadLetterTopic != "" {
+		if err := log.ValidateTopic(c.DeadLetterTopic); err != nil {
+			fault("DeadLetterTopic: %w", err)
+		}
 	}
 	if c.Emit != EachUpdate && c.Emit != OnCommit {
 		fault("Emit is %d; it is EachUpdate or OnCommit", c.Emit)

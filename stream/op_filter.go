@@ -27,5 +27,5 @@ func peek[K, V any](p *node[K, V], op string, f func(K, V), opts []Option) *node
 
 // mergeInto sends p's records to n as they are.
 func mergeInto[K, V any](p, n *node[K, V]) {
-	attach(p, n, func(_ *task.Task, next edge[K, V]) (edge[K, V], error) { return next, nil })
+	p.kids = append(p.kids, n.edge)
 }

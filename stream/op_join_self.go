@@ -49,10 +49,16 @@ func (j *selfJoin[K, V, O]) process(r Record[K, V]) error {
 	if err := j.copies.from(r.Value); err != nil {
 		return err
 	}
-	if err := j.records.Each(r.Key, max(0, r.Timestamp-j.back), max(0, r.Timestamp+j.reach), false, j.asLeft); err != nil {
+	done := false
+	if err := j.out.t.Try(j.out.node, func() error {
+		err := j.records.Each(r.Key, max(0, r.Timestamp-j.back), max(0, r.Timestamp+j.reach), false, j.asLeft)
+		done = err == nil
+		return err
+	}); err != nil {
 		return err
 	}
-	if err := keepRecord(j.out.t, j.out.node, j.records, r); err != nil {
+	// Also if joining it failed, and that was answered: those that come later are to meet it.
+	if err := keepRecord(j.out.t, j.out.node, j.records, r); err != nil || !done {
 		return err
 	}
 	return j.records.Each(r.Key, max(0, r.Timestamp-j.reach), max(0, r.Timestamp+j.back), false, j.asRight)

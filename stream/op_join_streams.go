@@ -345,7 +345,10 @@ func (h *joinHalf[K, V, W, O]) releaseFirst(limit int64, headers Headers) error 
 		return err
 	}
 	for _, v := range row.Value {
-		if err := h.sendAlone(row.Key.key, v, row.Key.at, headers, 0); err != nil {
+		// By itself: its failure is not that of the others, nor of the record at hand.
+		if err := h.out.t.Try(h.out.node, func() error {
+			return h.sendAlone(row.Key.key, v, row.Key.at, headers, 0)
+		}); err != nil {
 			return err
 		}
 	}

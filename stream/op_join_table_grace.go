@@ -100,7 +100,10 @@ func (j *joinGraceOp[K, V]) release() error {
 			return err
 		}
 		for _, h := range row.Value {
-			if err := j.join.joinNow(Record[K, V]{Key: row.Key.key, Value: h.value, Timestamp: row.Key.at, Headers: h.headers}); err != nil {
+			// By itself: its failure is not that of the others, nor of the record at hand.
+			if err := j.t.Try(j.node, func() error {
+				return j.join.joinNow(Record[K, V]{Key: row.Key.key, Value: h.value, Timestamp: row.Key.at, Headers: h.headers})
+			}); err != nil {
 				return err
 			}
 		}

@@ -68,6 +68,15 @@ func (o *sessionOp[K, V, A]) join(r Record[K, V], w windows.Windowed[K], replace
 	if ok {
 		a = o.init()
 	}
+	for _, row := range o.found {
+		if ok {
+			a = o.merge(r.Key, a, row.Value)
+		} else {
+			a, ok = row.Value, true
+		}
+	}
+	a = o.fold(r, a, ok)
+	// Only now, when no function can fail any more: the sessions would be lost without what replaces them.
 	if replaces {
 		for _, row := range o.found {
 			if err := o.remove(row, r.Headers); err != nil {
@@ -76,14 +85,7 @@ func (o *sessionOp[K, V, A]) join(r Record[K, V], w windows.Windowed[K], replace
 		}
 		o.t.Enter(o.node)
 	}
-	for _, row := range o.found {
-		if ok {
-			a = o.merge(r.Key, a, row.Value)
-		} else {
-			a, ok = row.Value, true
-		}
-	}
-	return o.write(w, o.fold(r, a, ok), change[A]{}, w.End, r.Headers)
+	return o.write(w, a, change[A]{}, w.End, r.Headers)
 }
 
 // remove deletes a session that is part of a longer one now.

@@ -2,6 +2,8 @@ package stream
 
 import (
 	"fmt"
+	"runtime/debug"
+	"slices"
 
 	"github.com/moldau-io/moldau/serde"
 	"github.com/moldau-io/moldau/stream/internal/graph"
@@ -27,7 +29,7 @@ func sink[K, V any](p *node[K, V], t Topic[K, V], opts []Option) {
 			return nil, err
 		}
 		op.partitioner = t.partitioner
-		return op.process, nil
+		return guarded(tk, g, op.process), nil
 	})
 }
 
@@ -51,6 +53,10 @@ type sinkOp[K, V any] struct {
 	dropNullKey bool
 	out         *task.Output
 	scratch     []byte // the encoded key
+
+	// How far the record at hand has come, if its failure may be answered.
+	encoding    bool  // a serde is at work
+	partitionOf int32 // -1: not known yet
 }
 
 // openSink makes the sink of g for a task.
@@ -73,12 +79,40 @@ func newSinkOp[K, V any](t *task.Task, g *graph.Node, topic string, partitions i
 
 func (s *sinkOp[K, V]) process(r Record[K, V]) error {
 	s.t.Enter(s.node)
+	if s.t.Handles(task.Production) {
+		return s.tryWrite(r)
+	}
+	return s.write(r)
+}
+
+// tryWrite is write, but what cannot be encoded is the handler's to answer.
+func (s *sinkOp[K, V]) tryWrite(r Record[K, V]) (err error) {
+	s.partitionOf, s.encoding = -1, false
+	defer func() {
+		if p := recover(); p != nil {
+			err = &task.PanicError{Value: p, Stack: debug.Stack()}
+		}
+		if err == nil || !s.encoding {
+			return
+		}
+		o := &task.Unwritten{Topic: s.out.Topic, Partition: s.partitionOf, Timestamp: r.Timestamp, Headers: r.Headers}
+		if s.partitionOf >= 0 && r.null&nullKey == 0 { // the value is what failed
+			o.Key = slices.Clone(s.scratch)
+		}
+		err = s.t.Unwritable(s.node, err, o)
+	}()
+	return s.write(r)
+}
+
+func (s *sinkOp[K, V]) write(r Record[K, V]) error {
 	keyLen := -1
 	if r.null&nullKey == 0 {
 		var err error
+		s.encoding = true
 		if s.scratch, err = s.key.Append(s.scratch[:0], r.Key); err != nil {
 			return fmt.Errorf("encode key: %w", err)
 		}
+		s.encoding = false
 		keyLen = len(s.scratch)
 	} else if s.dropNullKey {
 		countDropped(s.t, s.node, nullKey)
@@ -88,6 +122,7 @@ func (s *sinkOp[K, V]) process(r Record[K, V]) error {
 	if err != nil {
 		return err
 	}
+	s.partitionOf = partition
 	b := s.out.Block(partition)
 	arena := b.Arena()
 	if keyLen > 0 {
@@ -95,9 +130,11 @@ func (s *sinkOp[K, V]) process(r Record[K, V]) error {
 	}
 	before, valueLen := len(arena), -1
 	if r.null&nullValue == 0 {
+		s.encoding = true
 		if arena, err = s.value.Append(arena, r.Value); err != nil {
 			return fmt.Errorf("encode value: %w", err)
 		}
+		s.encoding = false
 		valueLen = len(arena) - before
 	}
 	b.Add(arena, keyLen, valueLen, r.Timestamp, r.Headers)
@@ -150,7 +187,7 @@ func through[K, V any](p *node[K, V], op string, s settings, owner *graph.Node, 
 			return nil, err
 		}
 		op.dropNullKey = !s.keepNulls
-		return op.process, nil
+		return guarded(t, out.g, op.process), nil
 	})
 	in = &node[K, V]{b: b, inheritKey: out.keySerde, inheritValue: out.valueSerde, g: b.graph.Add(&graph.Node{
 		Kind:  graph.Source,

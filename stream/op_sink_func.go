@@ -1,8 +1,10 @@
 package stream
 
 import (
+	"errors"
 	"fmt"
 
+	"github.com/moldau-io/moldau/log"
 	"github.com/moldau-io/moldau/stream/internal/graph"
 	"github.com/moldau-io/moldau/stream/internal/task"
 )
@@ -20,7 +22,7 @@ func (s *Stream[K, V]) ToFunc(choose func(Record[K, V]) Topic[K, V], opts ...Opt
 	operatorSettings(opts).apply(s.n.b, g)
 	s.n.lead(g, func(t *task.Task) (edge[K, V], error) {
 		sinks := map[string]*sinkOp[K, V]{} // by topic: not made anew for each record
-		return func(r Record[K, V]) error {
+		return guarded(t, g, func(r Record[K, V]) error {
 			t.Enter(g.Index)
 			topic := choose(r)
 			sink := sinks[topic.name]
@@ -32,7 +34,7 @@ func (s *Stream[K, V]) ToFunc(choose func(Record[K, V]) Topic[K, V], opts ...Opt
 				sinks[topic.name] = sink
 			}
 			return sink.process(r)
-		}, nil
+		}), nil
 	})
 }
 
@@ -46,11 +48,15 @@ func openChosen[K, V any](t *task.Task, g *graph.Node, topic Topic[K, V]) (*sink
 	}
 	partitions, err := t.Env.Lookup(topic.name)
 	if err != nil {
-		return nil, fmt.Errorf("topic %q: %w", topic.name, err)
+		err = fmt.Errorf("topic %q: %w", topic.name, err)
+		if !errors.Is(err, log.ErrUnknownTopic) {
+			err = t.Final(g.Index, err) // the broker's fault, not the record's
+		}
+		return nil, err
 	}
 	sink, err := newSinkOp(t, g, topic.name, partitions, topic.key, topic.value)
 	if err != nil {
-		return nil, err
+		return nil, t.Final(g.Index, err) // a registry's
 	}
 	sink.partitioner = topic.partitioner
 	return sink, nil

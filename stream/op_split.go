@@ -48,7 +48,7 @@ func (s *Stream[K, V]) Split(opts ...Option) *Split[K, V] {
 				return nil, err
 			}
 		}
-		return func(r Record[K, V]) error {
+		return guarded(t, sp.n.g, func(r Record[K, V]) error {
 			if r.null&pass == 0 {
 				for i := range ways {
 					w := &ways[i]
@@ -59,7 +59,7 @@ func (s *Stream[K, V]) Split(opts ...Option) *Split[K, V] {
 				}
 			}
 			return rest(r)
-		}, nil
+		}), nil
 	})
 	return sp
 }

@@ -116,17 +116,24 @@ func (o *suppressOp[K, V]) process(r Record[K, change[V]]) error {
 	if err := o.survey(); err != nil {
 		return err
 	}
+	o.known = false // in case that the record fails, and that is answered: then the buffer is surveyed again
 	o.time = max(o.time, r.Timestamp)
 	if err := o.hold(r); err != nil {
 		return err
 	}
-	if err := o.sendWhile(func() bool { return o.first <= o.time }); err != nil || !o.full() {
+	if err := o.sendWhile(func() bool { return o.first <= o.time }); err != nil {
 		return err
 	}
-	if o.how.fails || o.how.kind == untilClose {
-		return fmt.Errorf("the buffer is full: it holds %d rows and %d bytes back; allow for more with MaxRecords and MaxBytes", o.rows, o.bytes)
+	if o.full() {
+		if o.how.fails || o.how.kind == untilClose {
+			return o.t.Final(o.node, fmt.Errorf("the buffer is full: it holds %d rows and %d bytes back; allow for more with MaxRecords and MaxBytes", o.rows, o.bytes))
+		}
+		if err := o.sendWhile(o.full); err != nil {
+			return err
+		}
 	}
-	return o.sendWhile(o.full)
+	o.known = true
+	return nil
 }
 
 func (o *suppressOp[K, V]) full() bool {

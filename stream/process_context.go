@@ -124,7 +124,7 @@ func openShared(t *task.Task, s *sharedStore) (*openedStore, error) {
 
 // enter notes that the processor is about to process something that is stamped with the given time.
 func (p *processing) enter(at int64) {
-	p.at, p.clock.at = at, at
+	p.at, p.clock.at, p.err = at, at, nil
 	p.t.Enter(p.n.Index)
 }
 

@@ -69,9 +69,8 @@ func (o *processValuesOp[K, V, W, P]) process(r Record[K, V]) error {
 	o.key, o.nullKey = r.Key, r.null&nullKey
 	o.ctx.enter(r.Timestamp)
 	o.ctx.hasKey = true
-	err := o.ctx.done(o.p.Process(o.ctx, r))
-	o.ctx.hasKey = false
-	return err
+	defer func() { o.ctx.hasKey = false }() // also after a panic, which may be answered
+	return o.ctx.done(o.p.Process(o.ctx, r))
 }
 
 // valueEdge is an edge for values whose key is that of the record being processed.

@@ -12,9 +12,6 @@ import (
 // wait for more. A scenario leaves the list when it gets its topology.
 var notBuilt = map[string]string{
 	"Process": `global_store_processor`,
-	"error handlers": `
-		deserialization_log_and_continue deserialization_table_log_and_continue
-		processing_log_and_continue`,
 	"tables from topics and streams, and their operators": `table_transform_values table_transform_values_unmaterialized`,
 	"foreign-key joins of versioned tables":               `fk_inner_versioned`,
 }

@@ -87,6 +87,7 @@ type play struct {
 
 func runOnce(t *testing.T, topology *stream.Topology, v *vector, sc scenario, w way) error {
 	opts := []streamtest.Option{streamtest.Emit(stream.EachUpdate), streamtest.Topics(sc.out...)}
+	opts = append(opts, sc.handlers()...)
 	if w.atLeastOnce {
 		opts = append(opts, streamtest.Guarantee(stream.AtLeastOnce))
 	}

@@ -108,7 +108,11 @@ func runLive(ctx context.Context, topology *stream.Topology, v *vector, sc scena
 		CommitInterval: 5 * time.Millisecond, // the longest; an epoch ends when there is nothing left to do
 		CacheBytes:     16 << 20,
 		Clock:          l.clock,
-		Logger:         quiet,
+
+		OnDeserializationError: sc.config.OnDeserializationError,
+		OnProcessingError:      sc.config.OnProcessingError,
+
+		Logger: quiet,
 	})
 	if err != nil {
 		return err

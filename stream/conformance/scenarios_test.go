@@ -26,6 +26,8 @@ type scenario struct {
 	versioned []versions
 	// feedback: the topology reads a topic that it writes. Under exactly-once it sees there what is committed.
 	feedback bool
+	// config has the handlers of errors.
+	config stream.Config
 	// unmatched is the model of a join whose results without a partner come earlier than Kafka Streams', as is
 	// wanted: see alone_test.go.
 	unmatched func([]event) []joined
@@ -172,6 +174,7 @@ func keeps[V any](handle state.KeyValue[S, V]) readers {
 var scenarios = merged(
 	streamScenarios,
 	branchScenarios,
+	errorScenarios,
 	tableScenarios,
 	timedScenarios,
 	suppressScenarios,

@@ -61,6 +61,7 @@ type options struct {
 	emit        stream.Emit
 	cacheBytes  int64
 	topics      []string
+	handlers    stream.Config
 }
 
 // Option changes how a Driver runs its topology.
@@ -81,6 +82,29 @@ func CacheBytes(n int64) Option { return func(o *options) { o.cacheBytes = n } }
 // Topics creates more topics than those that the topology names: those of its ToFunc.
 func Topics(names ...string) Option {
 	return func(o *options) { o.topics = append(o.topics, names...) }
+}
+
+// OnDeserializationError is the field of stream.Config.
+func OnDeserializationError(h stream.ErrorHandler) Option {
+	return func(o *options) { o.handlers.OnDeserializationError = h }
+}
+
+// OnProcessingError is the field of stream.Config.
+func OnProcessingError(h stream.ErrorHandler) Option {
+	return func(o *options) { o.handlers.OnProcessingError = h }
+}
+
+// OnProductionError is the field of stream.Config.
+func OnProductionError(h stream.ErrorHandler) Option {
+	return func(o *options) { o.handlers.OnProductionError = h }
+}
+
+// DeadLetterTopic is the field of stream.Config. The topic is created.
+func DeadLetterTopic(name string) Option {
+	return func(o *options) {
+		o.handlers.DeadLetterTopic = name
+		o.topics = append(o.topics, name)
+	}
 }
 
 // New starts a topology. It stops when the test ends.
@@ -143,16 +167,18 @@ func (d *Driver) createTopics() {
 func (d *Driver) start() {
 	d.t.Helper()
 	e, err := engine.Open(context.Background(), engine.Config{
-		Application: d.options.application,
-		Broker:      d.log,
-		Guarantee:   d.options.guarantee,
-		Plan:        d.plan,
-		StateDir:    stateDir,
-		StateFS:     d.fs,
-		CacheBytes:  d.options.cacheBytes,
-		Parallel:    1,
-		Now:         d.clock.Now,
-		Logger:      discard,
+		Application:  d.options.application,
+		Broker:       d.log,
+		Guarantee:    d.options.guarantee,
+		Plan:         d.plan,
+		StateDir:     stateDir,
+		StateFS:      d.fs,
+		CacheBytes:   d.options.cacheBytes,
+		Parallel:     1,
+		Handlers:     bridge.Handlers(d.options.handlers),
+		KeyPartition: bridge.KeyPartition,
+		Now:          d.clock.Now,
+		Logger:       discard,
 	})
 	if err != nil {
 		d.t.Fatalf("streamtest: start: %v", err)

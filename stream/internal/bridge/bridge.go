@@ -15,6 +15,9 @@ var Plan func(topology any, onCommit bool) *task.Plan
 // Public turns an error of the runtime into one of package stream.
 var Public func(err error) error
 
+// Handlers gives the handlers of a stream.Config.
+var Handlers func(config any) *task.Handlers
+
 // KeyPartition is the partition of an encoded key.
 var KeyPartition func(key []byte, partitions int32) int32
 

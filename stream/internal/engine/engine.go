@@ -31,6 +31,8 @@ type Config struct {
 	CacheBytes    int64
 	Parallel      int // tasks that may finish an epoch at a time
 	MaxFetchBytes int
+	Handlers      *task.Handlers // nil: none
+	KeyPartition  func(key []byte, partitions int32) int32
 	Now           func() time.Time
 	Logger        *slog.Logger
 }
@@ -297,6 +299,10 @@ func (e *Engine) start(ctx context.Context, slots []*Slot) error {
 			Append:      e.append,
 			CaughtUp:    e.caughtUp,
 			Now:         e.cfg.Now,
+
+			Handlers:       e.cfg.Handlers,
+			KeyPartition:   e.cfg.KeyPartition,
+			MaxRecordBytes: e.cfg.Broker.Capabilities().MaxRecordBytes,
 		}, committed)
 		if err != nil {
 			return err

@@ -101,6 +101,7 @@ func (e *Engine) openGlobal(ctx context.Context, sub *graph.Sub, n *graph.Node) 
 		Globals:     e.globalStores,
 		Partitions:  e.partitionCount,
 		CaughtUp:    func(log.TopicPartition, int64) bool { return true }, // partitions do not wait for each other
+		Handlers:    e.globalHandlers(),
 	}, nil); err != nil {
 		return g, err
 	}
@@ -123,6 +124,30 @@ func (e *Engine) openGlobal(ctx context.Context, sub *graph.Sub, n *graph.Node) 
 		g.readers = append(g.readers, gr)
 	}
 	return g, nil
+}
+
+// globalHandlers are the handlers, but what is to go to a dead-letter topic is passed over: there is no epoch to write
+// it in. (Nor has Kafka Streams dead letters for its global thread, KIP-1034.)
+func (e *Engine) globalHandlers() *task.Handlers {
+	if e.cfg.Handlers == nil {
+		return nil
+	}
+	global := &task.Handlers{}
+	for kind, on := range e.cfg.Handlers.On {
+		if on == nil {
+			continue
+		}
+		global.On[kind] = func(f *task.Failure) task.Answer {
+			a := on(f)
+			if a.Action == task.DeadLetter {
+				e.cfg.Logger.Warn("a record of a global table is skipped, and not written to a dead-letter topic: global tables are no part of a transaction",
+					"operator", f.Node.Name, "at", f.Node.At, "partition", f.Partition.String(), "error", f.Err)
+				a = task.Answer{Action: task.Skip}
+			}
+			return a
+		}
+	}
+	return global
 }
 
 // committed is where to go on in each partition: where the store is, if that can be trusted, else at the log's start,

@@ -24,9 +24,15 @@ func (e *Engine) resolveTopics(ctx context.Context) error {
 			names = append(names, n.Topic.Name)
 		}
 	}
+	if h := e.cfg.Handlers; h != nil && h.DeadLetterTopic != "" && users[h.DeadLetterTopic] == nil {
+		names = append(names, h.DeadLetterTopic)
+	}
 	e.topics = map[string]log.TopicInfo{}
 	if err := e.describe(ctx, names, func(name string, err error) error {
 		n := users[name]
+		if n == nil {
+			return fmt.Errorf("the dead-letter topic %q: %w; create it before the application starts", name, err)
+		}
 		if errors.Is(err, log.ErrUnknownTopic) {
 			return fmt.Errorf("%s: %s: topic %q does not exist; create it before the application starts", n.At, n.Op, name)
 		}

@@ -2,6 +2,7 @@ package task
 
 import (
 	"fmt"
+	"runtime/debug"
 
 	"github.com/moldau-io/moldau/log"
 	"github.com/moldau-io/moldau/stream/internal/graph"
@@ -55,9 +56,15 @@ func (in *input) fill(t *Task) (bool, error) {
 		}
 		t.at = in
 		t.Enter(in.node.Index)
-		ts, ok, err := in.src.Decode(&in.recs[in.i], in.partitionTime)
+		ts, ok, err := in.decodeHead(t)
 		if err != nil {
-			return false, t.fault(in.node, err)
+			err = t.undecodable(in.node, err)
+			t.at = nil
+			if err != nil {
+				return false, err
+			}
+			in.pop()
+			continue
 		}
 		t.at = nil
 		if !ok {
@@ -68,6 +75,18 @@ func (in *input) fill(t *Task) (bool, error) {
 		in.headSet, in.headTime = true, ts
 	}
 	return true, nil
+}
+
+// decodeHead decodes the record in line. A panic is an error, if there is someone to answer it.
+func (in *input) decodeHead(t *Task) (timestampMs int64, ok bool, err error) {
+	if t.Handles(Deserialization) {
+		defer func() {
+			if r := recover(); r != nil {
+				err = &PanicError{Value: r, Stack: debug.Stack()}
+			}
+		}()
+	}
+	return in.src.Decode(&in.recs[in.i], in.partitionTime)
 }
 
 // decode takes the next records from the fetched batches; false if there are none.

@@ -16,18 +16,18 @@ const blockBytes = 256 << 10
 
 // Output gathers a sink's records, a block for each partition.
 type Output struct {
+	Topic      string
 	Partitions int32
 
 	t      *Task
 	node   *graph.Node
-	topic  string
 	blocks []*log.Block
 	next   int32 // partition for records without a key
 }
 
 // Output makes an output to the named topic, which has so many partitions.
 func (t *Task) Output(n *graph.Node, topic string, partitions int32) *Output {
-	o := &Output{Partitions: partitions, t: t, node: n, topic: topic, blocks: make([]*log.Block, partitions), next: t.ID.Partition % partitions}
+	o := &Output{Topic: topic, Partitions: partitions, t: t, node: n, blocks: make([]*log.Block, partitions), next: t.ID.Partition % partitions}
 	t.outputs = append(t.outputs, o)
 	return o
 }
@@ -61,7 +61,7 @@ func (o *Output) flush(partition int32) error {
 	if partition == o.next {
 		o.next = (o.next + 1) % o.Partitions
 	}
-	tp := log.TopicPartition{Topic: o.topic, Partition: partition}
+	tp := log.TopicPartition{Topic: o.Topic, Partition: partition}
 	if _, err := o.t.Env.Append(tp, b); err != nil {
 		return o.t.fault(o.node, fmt.Errorf("append to %s: %w", tp, err))
 	}

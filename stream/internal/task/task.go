@@ -58,6 +58,12 @@ type Env struct {
 	// Lookup is Partitions for any topic: it asks the broker the first time. It may be called by several tasks
 	// at a time, and fails with an error that matches log.ErrUnknownTopic if there is no such topic.
 	Lookup func(topic string) (partitions int32, err error)
+	// Handlers answer for records that fail; nil: every failure is a fault.
+	Handlers *Handlers
+	// KeyPartition is the partition of an encoded key.
+	KeyPartition func(key []byte, partitions int32) int32
+	// MaxRecordBytes is how large a record can be; 0: not known.
+	MaxRecordBytes int
 	// Append hands a block to the epoch. It may be called by several tasks at a time.
 	Append func(tp log.TopicPartition, b *log.Block) (base int64, err error)
 	// CaughtUp reports whether a partition has no record at or after next for now (KIP-695).
@@ -93,6 +99,8 @@ type Task struct {
 	acted             bool // did something since the last commit without taking a record
 
 	stream, wall clockwork
+	// deadLetters are outputs to topics that failed records went to.
+	deadLetters map[string]*Output
 }
 
 // Open makes the task's operators and queues. committed holds what the group committed for its
