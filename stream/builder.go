@@ -125,7 +125,7 @@ func (b *Builder) checkNames() {
 			b.fail(n, "the store name %q is taken by %s at %s", n.Store.Name, first.Op, first.At)
 		}
 		stores[n.Store.Name] = n
-		if err := log.ValidateTopic(n.Store.Name); err != nil {
+		if err := log.ValidateTopic(n.Store.Name); err != nil && n.Of == nil { // else it is Named's fault
 			b.fail(n, "store %q: %v (store names become part of topic names)", n.Store.Name, err)
 		}
 	}

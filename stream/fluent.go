@@ -68,3 +68,13 @@ func (s *Stream[K, V]) JoinGlobal[GK, R, O any](g *GlobalTable[GK, R], key func(
 func (s *Stream[K, V]) LeftJoinGlobal[GK, R, O any](g *GlobalTable[GK, R], key func(K, V) (GK, bool), join func(v V, r R, ok bool) O, opts ...Option) *Stream[K, O] {
 	return LeftJoinGlobal(s, g, key, join, opts...)
 }
+
+// JoinForeign is the function JoinForeign.
+func (t *Table[K, V]) JoinForeign[FK, R, O any](r *Table[FK, R], key func(K, V) (FK, bool), join func(V, R) O, opts ...Option) *Table[K, O] {
+	return JoinForeign(t, r, key, join, opts...)
+}
+
+// LeftJoinForeign is the function LeftJoinForeign.
+func (t *Table[K, V]) LeftJoinForeign[FK, R, O any](r *Table[FK, R], key func(K, V) (FK, bool), join func(l V, r R, ok bool) O, opts ...Option) *Table[K, O] {
+	return LeftJoinForeign(t, r, key, join, opts...)
+}

@@ -40,6 +40,12 @@ var joinKinds = map[string]func(b *stream.Builder, c joinScript){
 	"LeftJoinStreams": func(b *stream.Builder, c joinScript) {
 		stream.LeftJoinStreams(stream.From(b, left), stream.From(b, right), c.window(), dashedLeft).To(out)
 	},
+	"JoinForeign": func(b *stream.Builder, c joinScript) {
+		stream.JoinForeign(c.table(b, left), c.table(b, right), valueAsKey, dashed).ToStream().To(out)
+	},
+	"LeftJoinForeign": func(b *stream.Builder, c joinScript) {
+		stream.LeftJoinForeign(c.table(b, left), c.table(b, right), valueAsKey, dashedLeft).ToStream().To(out)
+	},
 	"OuterJoinStreams": func(b *stream.Builder, c joinScript) {
 		stream.OuterJoinStreams(stream.From(b, left), stream.From(b, right), c.window(), dashedOuter).To(out)
 	},
@@ -66,6 +72,8 @@ var joinOfTables = map[string]func(l, r stringTable) stringTable{
 	"OuterJoinTables": func(l, r stringTable) stringTable { return stream.OuterJoinTables(l, r, dashedOuter) },
 }
 
+func valueAsKey(_, v string) (string, bool) { return v, true }
+
 func dashed(l, r string) string { return l + "-" + r }
 
 func dashedLeft(l, r string, ok bool) string {
@@ -91,9 +99,9 @@ type joinScript struct {
 
 type joinRow struct {
 	line int
-	side string // L or R
-	in   string // value@ms, or key=value@ms
-	out  []string
+	side string   // L or R
+	in   string   // value@ms, or key=value@ms
+	out  []string // likewise
 }
 
 func (c joinScript) duration(name string) time.Duration {
@@ -221,11 +229,14 @@ func (c joinScript) run(t *testing.T, d *streamtest.Driver, path string, w joinW
 		}
 		var got []string
 		for _, r := range o.All() {
+			value := r.Value
 			if r.ValueIsNull() {
-				got = append(got, fmt.Sprintf("null@%d", r.Timestamp))
-			} else {
-				got = append(got, fmt.Sprintf("%s@%d", r.Value, r.Timestamp))
+				value = "null"
 			}
+			if r.Key != "k" && !r.KeyIsNull() {
+				value = r.Key + "=" + value
+			}
+			got = append(got, fmt.Sprintf("%s@%d", value, r.Timestamp))
 		}
 		if !slices.Equal(got, row.out) {
 			t.Errorf("%s:%d: %s %s: got %q, want %q", path, row.line, row.side, row.in, got, row.out)

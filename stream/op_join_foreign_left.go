@@ -61,6 +61,10 @@ func (j *foreignJoin[K, L, FK, R, O]) openLeft(tk *task.Task, next edge[K, chang
 
 // change takes a change of a left row.
 func (t *foreignLeft[K, L, FK, R, O]) change(r Record[K, change[L]]) error {
+	if r.Value.Late {
+		t.tk.Dropped(t.node).Late++ // the join is of the newest rows
+		return nil
+	}
 	t.tk.Enter(t.node)
 	var (
 		was, is       FK

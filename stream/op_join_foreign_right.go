@@ -32,7 +32,7 @@ func (j *foreignJoin[K, L, FK, R, O]) openRight(tk *task.Task, next edge[[]byte,
 	if t, ok := tk.Memo[j.subscribers]; ok {
 		return t.(*foreignRight[FK, R]), nil
 	}
-	t := &foreignRight[FK, R]{tk: tk, node: j.subscribers.Index, respond: next}
+	t := &foreignRight[FK, R]{tk: tk, node: j.subscribers.Index, respond: next, value: []byte{}}
 	tk.Memo[j.subscribers] = t
 	t.tell = t.tellOne
 	topic := j.subscriptions.g.Topic.FullName(tk.Env.Application)
@@ -100,6 +100,10 @@ func (t *foreignRight[FK, R]) subscription(r Record[FK, subscription]) error {
 
 // change tells a change of a right row to all that point to it, in the order of their keys' bytes.
 func (t *foreignRight[FK, R]) change(r Record[FK, change[R]]) error {
+	if r.Value.Late {
+		t.tk.Dropped(t.node).Late++ // the join is of the newest rows
+		return nil
+	}
 	t.tk.Enter(t.node)
 	if err := t.encode(r.Key); err != nil {
 		return err

@@ -20,6 +20,7 @@ type unruly struct {
 	mu     sync.Mutex
 	rng    *rand.Rand
 	never  bool                                 // no epoch is ever committed, and that is all
+	whole  bool                                 // all partitions of a number go together, since a task may read several
 	counts struct{ aborted, lost, revoked int } // aborted is the coordinator's, the others the poller's
 }
 
@@ -70,15 +71,26 @@ func (m *unrulyMember) Next(ctx context.Context) (log.Event, error) {
 	}
 	if len(m.away) == 0 && len(m.owned) > 0 && !m.u.never && m.u.chance(6) {
 		tp := m.owned[m.u.draw(len(m.owned))]
-		// A task goes as a whole: all inputs of its sub-topology with this number. Here each has one.
-		m.away[tp] = true
+		// A task goes as a whole: all inputs of its sub-topology with this number.
+		gone := []log.TopicPartition{tp}
+		if m.u.whole {
+			gone = nil
+			for _, other := range m.owned {
+				if other.Partition == tp.Partition {
+					gone = append(gone, other)
+				}
+			}
+		}
+		for _, tp := range gone {
+			m.away[tp] = true
+		}
 		if m.u.chance(2) {
 			m.u.counts.lost++
-			return log.Lost{Partitions: []log.TopicPartition{tp}}, nil
+			return log.Lost{Partitions: gone}, nil
 		}
 		m.u.counts.revoked++
 		m.revoking = true
-		return log.Revoking{Partitions: []log.TopicPartition{tp}}, nil
+		return log.Revoking{Partitions: gone}, nil
 	}
 	ev, err := m.Member.Next(ctx)
 	switch v := ev.(type) {

@@ -13,7 +13,6 @@ import (
 var notBuilt = map[string]string{
 	"Process": `global_store_processor`,
 	"tables from topics and streams, and their operators": `table_transform_values table_transform_values_unmaterialized`,
-	"foreign-key joins of versioned tables":               `fk_inner_versioned`,
 }
 
 // notWanted has the scenarios that we do not mean to pass, and why.

@@ -35,6 +35,7 @@ var foreignScenarios = map[string]scenario{
 			return fk, k
 		}).With(str, str)).As(store), "output")
 	}},
+	"fk_inner_versioned": joinOfPasts(innerForeign),
 	"fk_chain": kept(func(b *stream.Builder) texts {
 		l, r, third := threeTables(b)
 		lastDigit := func(_, v S) (S, bool) { return new((*v)[len(*v)-1:]), true }

@@ -57,6 +57,8 @@ type output interface {
 type options struct {
 	application string
 	partitions  int32
+	of          map[string]int32 // partitions, by topic
+	shuffle     *rand.Rand       // of the tasks at each step; nil: they have their order
 	guarantee   stream.Guarantee
 	emit        stream.Emit
 	cacheBytes  int64
@@ -69,6 +71,22 @@ type Option func(*options)
 
 // Partitions gives the topics that the topology reads and writes n partitions; without it they have one.
 func Partitions(n int) Option { return func(o *options) { o.partitions = int32(n) } }
+
+// PartitionsOf gives one of these topics n partitions, whatever the others have.
+func PartitionsOf(topic string, n int) Option {
+	return func(o *options) {
+		if o.of == nil {
+			o.of = map[string]int32{}
+		}
+		o.of[topic] = int32(n)
+	}
+}
+
+// Shuffle makes each Step, and all that is made of steps, take a task at random among those that have a record, in
+// place of the first: so tasks get ahead of each other in ways in which they do in an application.
+func Shuffle(seed uint64) Option {
+	return func(o *options) { o.shuffle = rand.New(rand.NewPCG(seed, 0)) }
+}
 
 // Guarantee sets the guarantee; without it, it is stream.ExactlyOnce.
 func Guarantee(g stream.Guarantee) Option { return func(o *options) { o.guarantee = g } }
@@ -141,6 +159,14 @@ func (d *Driver) openLog() {
 
 var discard = slog.New(slog.NewTextHandler(io.Discard, nil))
 
+// partitionsOf is how many partitions a topic of the topology has.
+func (o *options) partitionsOf(topic string) int32 {
+	if n, ok := o.of[topic]; ok {
+		return n
+	}
+	return o.partitions
+}
+
 func (d *Driver) createTopics() {
 	d.t.Helper()
 	var specs []log.TopicSpec
@@ -148,7 +174,7 @@ func (d *Driver) createTopics() {
 	create := func(name string) {
 		if !seen[name] {
 			seen[name] = true
-			specs = append(specs, log.TopicSpec{Name: name, Partitions: d.options.partitions})
+			specs = append(specs, log.TopicSpec{Name: name, Partitions: d.options.partitionsOf(name)})
 		}
 	}
 	for _, n := range d.plan.Graph.Nodes {
@@ -225,9 +251,9 @@ var done = func() context.Context {
 // never asks no task to stop.
 var never atomic.Bool
 
-// Step processes one record, or the punctuators that the wall clock has come to, of the first task that has any, and
-// reports whether there was one. What it sends to another task is that task's next step. An error is one of the topology, as stream.App's Run
-// gives it; after it the driver is of no use but for Abort and Restart.
+// Step processes one record, or the punctuators that the wall clock has come to, of the first task that has any (see
+// Shuffle), and reports whether there was one. What it sends to another task is that task's next step. An error is one
+// of the topology, as stream.App's Run gives it; after it the driver is of no use but for Abort and Restart.
 func (d *Driver) Step() (bool, error) {
 	if d.startErr != nil {
 		return false, bridge.Public(d.startErr)
@@ -235,7 +261,11 @@ func (d *Driver) Step() (bool, error) {
 	if err := d.engine.Fetch(); err != nil {
 		return false, bridge.Public(err)
 	}
-	for _, s := range d.engine.Slots() {
+	slots := d.engine.Slots()
+	if r := d.options.shuffle; r != nil {
+		r.Shuffle(len(slots), func(i, j int) { slots[i], slots[j] = slots[j], slots[i] })
+	}
+	for _, s := range slots {
 		ran, err := s.Task.RunDue()
 		n := 0
 		if err == nil && !ran {

@@ -76,9 +76,10 @@ func (in *InputTopic[K, V]) Append(r stream.Record[K, V]) {
 			in.d.t.Fatalf("streamtest: encode value: %v", err)
 		}
 	}
-	partition := in.next % in.d.options.partitions
+	partitions := in.d.options.partitionsOf(in.topic.Name())
+	partition := in.next % partitions
 	if key != nil {
-		partition = bridge.KeyPartition(key, in.d.options.partitions)
+		partition = bridge.KeyPartition(key, partitions)
 	} else {
 		in.next++
 	}
@@ -117,7 +118,7 @@ type OutputTopic[K, V any] struct {
 // partition by partition, as far as they are there.
 func Output[K, V any](d *Driver, topic stream.Topic[K, V]) *OutputTopic[K, V] {
 	d.t.Helper()
-	o := &OutputTopic[K, V]{d: d, topic: topic, at: make([]int64, d.options.partitions)}
+	o := &OutputTopic[K, V]{d: d, topic: topic, at: make([]int64, d.options.partitionsOf(topic.Name()))}
 	o.key, o.value = bind(d, topic)
 	d.outputs = append(d.outputs, o)
 	return o

@@ -139,3 +139,29 @@ func TestDescribe(t *testing.T) {
 		t.Errorf("got\n%s", got)
 	}
 }
+
+// A part of an operator is named after it, whatever it hangs on, and does not count among the operator's siblings.
+func TestPartsAndOrigins(t *testing.T) {
+	g := &Graph{}
+	a := g.Add(&Node{Kind: Source, Op: "From", Topic: &Topic{Name: "a"}})
+	b := g.Add(&Node{Kind: Source, Op: "From", Topic: &Topic{Name: "b"}})
+	join := g.Add(&Node{Op: "Join", Parents: []*Node{a}, After: []*Node{a, b}})
+	topic := &Topic{Repartition: true, Like: join}
+	out := g.Add(&Node{Kind: Sink, Op: "Join", Parents: []*Node{a}, Of: join, Part: "out", Topic: topic})
+	topic.Owner = out
+	in := g.Add(&Node{Kind: Source, Op: "Join", Topic: topic})
+	g.Link(in, join)
+	second := g.Add(&Node{Op: "Join", Parents: []*Node{a}})
+	g.Resolve()
+	for n, want := range map[*Node]string{join: "a_b.join1", out: "a_b.join1-out", in: "a_b.join1-out.repartitioned", second: "a.join2"} {
+		if n.Name != want {
+			t.Errorf("got name %q, want %q", n.Name, want)
+		}
+	}
+	if in.Sub != join.Sub || b.Sub == join.Sub {
+		t.Errorf("sub-topologies: in %d, join %d, b %d", in.Sub, join.Sub, b.Sub)
+	}
+	if o := join.Origins(); len(o) != 2 || o[0].Name != "a" || o[1] != topic {
+		t.Errorf("origins %v", o)
+	}
+}
