@@ -79,13 +79,13 @@ func newSinkOp[K, V any](t *task.Task, g *graph.Node, topic string, partitions i
 
 func (s *sinkOp[K, V]) process(r Record[K, V]) error {
 	s.t.Enter(s.node)
-	if s.t.Handles(task.Production) {
+	if s.t.Handles(task.Production) || s.t.Handles(task.Processing) { // which is not to be asked about serdes
 		return s.tryWrite(r)
 	}
 	return s.write(r)
 }
 
-// tryWrite is write, but what cannot be encoded is the handler's to answer.
+// tryWrite is write, but what cannot be encoded is for the production handler to answer, if there is one.
 func (s *sinkOp[K, V]) tryWrite(r Record[K, V]) (err error) {
 	s.partitionOf, s.encoding = -1, false
 	defer func() {

@@ -12,7 +12,6 @@ import (
 // wait for more. A scenario leaves the list when it gets its topology.
 var notBuilt = map[string]string{
 	"Process": `global_store_processor`,
-	"tables from topics and streams, and their operators": `table_transform_values table_transform_values_unmaterialized`,
 }
 
 // notWanted has the scenarios that we do not mean to pass, and why.

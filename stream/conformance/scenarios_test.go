@@ -186,6 +186,7 @@ var scenarios = merged(
 	processScenarios,
 	foreignScenarios,
 	punctuateScenarios,
+	transformScenarios,
 )
 
 func merged(parts ...map[string]scenario) map[string]scenario {
