@@ -173,13 +173,12 @@ func (l *live) step(ctx context.Context, e event) ([]string, error) {
 		return nil, err
 	}
 	if err := l.app.WaitIdle(ctx); err != nil {
-		select {
-		case runErr := <-l.ended:
-			l.ended <- runErr
-			return nil, errors.Join(err, runErr)
-		default:
+		if ctx.Err() != nil { // our patience is at its end, and Run may not be
 			return nil, err
 		}
+		runErr := <-l.ended
+		l.ended <- runErr
+		return nil, errors.Join(err, runErr)
 	}
 	var got []string
 	for i, r := range l.out {
