@@ -59,22 +59,32 @@ func (n *node[K, V]) opens(t Topic[K, V]) {
 		if err != nil {
 			return nil, err
 		}
-		topic := n.g.Topic.FullName(tk.Env.Application)
-		// What With says of the stream is for what lies below it; how the topic is written is its handle's to say.
-		keySerde, valueSerde := t.key, t.value
-		if n.g.Topic.Repartition {
-			keySerde, valueSerde = n.keySerde(), n.valueSerde()
-		}
-		key, err := serde.Bind(keySerde, topic, true)
+		s, err := n.decoder(tk, t)
 		if err != nil {
-			return nil, fmt.Errorf("key serde for topic %s: %w", topic, err)
+			return nil, err
 		}
-		value, err := serde.Bind(valueSerde, topic, false)
-		if err != nil {
-			return nil, fmt.Errorf("value serde for topic %s: %w", topic, err)
-		}
-		return &sourceOp[K, V]{key: key, value: value, timestamps: t.timestamps, next: next}, nil
+		s.next = next
+		return s, nil
 	}
+}
+
+// decoder makes what decodes the records of the source's topic for a task.
+func (n *node[K, V]) decoder(tk *task.Task, t Topic[K, V]) (*sourceOp[K, V], error) {
+	topic := n.g.Topic.FullName(tk.Env.Application)
+	// What With says of the stream is for what lies below it; how the topic is written is its handle's to say.
+	keySerde, valueSerde := t.key, t.value
+	if n.g.Topic.Repartition {
+		keySerde, valueSerde = n.keySerde(), n.valueSerde()
+	}
+	key, err := serde.Bind(keySerde, topic, true)
+	if err != nil {
+		return nil, fmt.Errorf("key serde for topic %s: %w", topic, err)
+	}
+	value, err := serde.Bind(valueSerde, topic, false)
+	if err != nil {
+		return nil, fmt.Errorf("value serde for topic %s: %w", topic, err)
+	}
+	return &sourceOp[K, V]{key: key, value: value, timestamps: t.timestamps}, nil
 }
 
 // sourceOp decodes records and sends them on.

@@ -11,12 +11,17 @@ import (
 //
 // The table has a store if it is given one with As, or if something below has to look at its rows or needs
 // to know what a row was before; otherwise it passes changes on as they come. The store has a changelog of
-// its own: the topic may not be compacted, and a record may be changed on its way into the store.
+// its own, since the topic may not be compacted: where it is, ReuseTopic does without.
 //
 // Each call makes a table of its own, which Named names.
 func TableFrom[K, V any](b *Builder, t Topic[K, V], opts ...SourceOption) *Table[K, V] {
 	s := sourceSettings(opts)
-	return tableOf(source(b, t, settings{start: s.start}), "TableFrom", s)
+	in := source(b, t, settings{start: s.start})
+	table := tableOf(in, "TableFrom", s)
+	if s.reuse {
+		table.reuse(in, t)
+	}
+	return table
 }
 
 // ToTable makes the stream's records the changes of a table: each is the new value of its key's row, null

@@ -20,6 +20,7 @@ type settings struct {
 	start      start          // of a source
 	stores     []state.AnyHandle
 	children   []string
+	reuse      bool // a table's topic is its changelog
 	problems   []error
 }
 

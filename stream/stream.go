@@ -36,7 +36,10 @@ func same[K, V any](p *node[K, V], op string, s settings) *node[K, V] {
 // The topic must exist when the application starts. A record's timestamp is its own, unless the topic
 // says otherwise (Topic.WithTimestamps).
 func From[K, V any](b *Builder, t Topic[K, V], opts ...SourceOption) *Stream[K, V] {
-	return &Stream[K, V]{n: source(b, t, sourceSettings(opts))}
+	set := sourceSettings(opts)
+	n := source(b, t, set)
+	refuseReuse(b, n.g, set)
+	return &Stream[K, V]{n: n}
 }
 
 // FromAll reads several topics of the same types as one stream. Within a task, records are taken in the
@@ -53,6 +56,7 @@ func FromAll[K, V any](b *Builder, topics []Topic[K, V], opts ...SourceOption) *
 		parts, parents = append(parts, p), append(parents, p.g)
 	}
 	merged := newNode[K, V](b, "FromAll", set, parents...)
+	refuseReuse(b, merged.g, set)
 	if len(parts) == 0 {
 		b.fail(merged.g, "there is no topic to read")
 		return &Stream[K, V]{n: merged}

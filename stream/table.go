@@ -27,6 +27,8 @@ type Table[K, V any] struct {
 	refuses  func(state.AnyHandle) error
 	closes   func(K) (streamTimeMs int64) // when the key's window takes no more records
 
+	follow func(*task.Task) (task.Change, error) // its store's, if it has one, of the topic's records; see ReuseTopic
+
 	handle       state.AnyHandle // given with As
 	handleAt     string
 	setKey       serde.Serde[K]

@@ -39,8 +39,19 @@ func (t *Table[K, V]) store(tk *task.Task) (*tableStore[K, V], error) {
 			return state.OpenKeyValue(st, name, k, v, h.Settings()...)
 		})
 	}
+	if err != nil {
+		return nil, err
+	}
 	tk.Memo[t] = s
-	return s, err
+	if t.follow == nil {
+		return s, nil
+	}
+	change, err := t.follow(tk)
+	if err != nil {
+		return nil, err
+	}
+	tk.FollowInput(s.kv, change)
+	return s, nil
 }
 
 // keep opens the edge that takes the table's changes: puts what is new into its store, if it has one, and

@@ -171,10 +171,16 @@ func (d *Driver) createTopics() {
 	d.t.Helper()
 	var specs []log.TopicSpec
 	seen := map[string]bool{}
+	compacted := map[string]map[string]string{} // those that stores are restored from
+	for _, n := range d.plan.Graph.Nodes {
+		if n.Store != nil && n.Store.Input != nil {
+			compacted[n.Store.Input.Name] = map[string]string{"cleanup.policy": "compact"}
+		}
+	}
 	create := func(name string) {
 		if !seen[name] {
 			seen[name] = true
-			specs = append(specs, log.TopicSpec{Name: name, Partitions: d.options.partitionsOf(name)})
+			specs = append(specs, log.TopicSpec{Name: name, Partitions: d.options.partitionsOf(name), Config: compacted[name]})
 		}
 	}
 	for _, n := range d.plan.Graph.Nodes {

@@ -318,7 +318,7 @@ func (e *Engine) start(ctx context.Context, slots []*Slot) error {
 			continue
 		}
 		for _, store := range t.Stores() {
-			if err := e.restore(ctx, s.ID, store); err != nil {
+			if err := e.restore(ctx, s.ID, store, committed); err != nil {
 				return fmt.Errorf("restore store %s of task %s: %w", store.Name(), s.ID, err)
 			}
 		}

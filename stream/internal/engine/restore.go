@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -29,18 +30,34 @@ func (e *Engine) place(t *task.Task) {
 // after everything that was committed with them. The last stable offset need not be: the markers of a
 // committed transaction may still be on their way. Up to the high watermark, reading only what is
 // committed, waits for them.
-func (e *Engine) restore(ctx context.Context, id task.ID, s *task.Store) error {
+//
+// Where an input's topic is the changelog, its end is the committed offset: what comes after that is to be processed
+// yet.
+func (e *Engine) restore(ctx context.Context, id task.ID, s *task.Store, committed map[log.TopicPartition]log.CommittedOffset) error {
+	input, follows := committed[s.Changelog]
+	if s.Change != nil && !follows {
+		return nil // the topic has fewer partitions than others of the task
+	}
 	bounds, err := e.cfg.Broker.Offsets(ctx, []log.TopicPartition{s.Changelog})
 	if err != nil {
 		return err
 	}
 	end := bounds[s.Changelog]
+	to := end.HighWatermark
+	if s.Change != nil {
+		to = input.Offset
+	}
 	topic := e.topics[s.Changelog.Topic].ID
 	s.Place(topic, end.LeaderEpoch)
 	e.leaderEpochs[s.Changelog] = end.LeaderEpoch
 
 	stored, ok := s.Stored()
-	usable, reason := state.Usable(stored, ok, e.facts(topic, end))
+	facts := e.facts(topic, end)
+	facts.End = to
+	if s.Change != nil {
+		facts.TombstonesFrom, facts.TombstoneRetention = e.tombstones(s.Changelog.Topic)
+	}
+	usable, reason := state.Usable(stored, ok, facts)
 	from := stored.Offset
 	if !usable {
 		if ok {
@@ -52,15 +69,13 @@ func (e *Engine) restore(ctx context.Context, id task.ID, s *task.Store) error {
 		}
 		from = end.Start
 	}
-	if from >= end.HighWatermark {
+	if from >= to {
 		return nil
 	}
-	if err := e.replay(ctx, id, s, from, end.HighWatermark); err != nil {
+	if err := e.replay(ctx, id, s, from, to); err != nil {
 		return fmt.Errorf("changelog %s: %w", s.Changelog, err)
 	}
-	return s.Restored(state.Position{
-		TopicID: topic, LeaderEpoch: end.LeaderEpoch, Offset: end.HighWatermark, WallTime: e.cfg.Now(),
-	})
+	return s.Restored(state.Position{TopicID: topic, LeaderEpoch: end.LeaderEpoch, Offset: to, WallTime: e.cfg.Now()})
 }
 
 // facts is what is known of a partition that a store is made of.
@@ -81,17 +96,18 @@ func (e *Engine) replay(ctx context.Context, id task.ID, s *task.Store, from, to
 	defer r.Close()
 	recs := make([]log.Record, 512)
 	said := time.Now()
+	partitionTime := int64(-1)
 	for r.Position() < to {
 		n, err := r.Read(ctx, recs)
 		if err != nil {
 			return err
 		}
 		for i := range recs[:n] {
-			if recs[i].Key == nil {
-				return fmt.Errorf("the record at offset %d has no key", recs[i].Offset)
+			if recs[i].Offset >= to {
+				return nil
 			}
-			if err := s.Restore(recs[i].Key, recs[i].Value, recs[i].Timestamp); err != nil {
-				return err
+			if err := restoreRecord(s, &recs[i], &partitionTime); err != nil {
+				return fmt.Errorf("the record at offset %d: %w", recs[i].Offset, err)
 			}
 		}
 		if time.Since(said) >= progressEvery {
@@ -100,6 +116,25 @@ func (e *Engine) replay(ctx context.Context, id task.ID, s *task.Store, from, to
 		}
 	}
 	return nil
+}
+
+// restoreRecord gives the store what a record of its changelog says.
+func restoreRecord(s *task.Store, r *log.Record, partitionTime *int64) error {
+	if s.Change == nil {
+		if r.Key == nil {
+			return errors.New("it has no key")
+		}
+		return s.Restore(r.Key, r.Value, r.Timestamp)
+	}
+	key, value, timestampMs, ok, err := s.Change(r, *partitionTime)
+	if err != nil {
+		return err
+	}
+	*partitionTime = max(*partitionTime, timestampMs)
+	if !ok {
+		return nil
+	}
+	return s.Restore(key, value, timestampMs)
 }
 
 // reopenState closes a task's state and opens it as it is on disk, to be restored again.

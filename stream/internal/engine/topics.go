@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
+	"strconv"
 	"sync"
 	"time"
 
@@ -40,6 +42,9 @@ func (e *Engine) resolveTopics(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
+	if err := e.checkChangelogs(); err != nil {
+		return err
+	}
 	own, err := e.ownTopics()
 	if err != nil {
 		return err
@@ -71,6 +76,46 @@ func (e *Engine) describe(ctx context.Context, names []string, fault func(name s
 	}
 	return errors.Join(errs...)
 }
+
+// checkChangelogs looks whether topics of the input that are changelogs have what a changelog has: the last record of
+// each key, for ever.
+func (e *Engine) checkChangelogs() error {
+	var errs []error
+	for _, n := range e.cfg.Plan.Graph.Nodes {
+		if n.Store == nil || n.Store.Input == nil {
+			continue
+		}
+		topic := n.Store.Input.Name
+		setting := func(name, otherwise string) string {
+			if v := e.topics[topic].Config[name]; v != "" {
+				return v
+			}
+			return otherwise
+		}
+		policy := setting("cleanup.policy", "delete")
+		forEver := policy == "delete" && setting("retention.ms", "") == "-1" && setting("retention.bytes", "-1") == "-1"
+		if policy != "compact" && !forEver {
+			errs = append(errs, fmt.Errorf("%s: %s: ReuseTopic: topic %q forgets rows: its cleanup.policy is %q, and has to be \"compact\", or its retention.ms -1",
+				n.At, n.Op, topic, policy))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// tombstones says what is known of how long an input's topic keeps deletions, for state.ChangelogFacts.
+func (e *Engine) tombstones(topic string) (from int64, retention time.Duration) {
+	config := e.topics[topic].Config
+	if config["cleanup.policy"] != "compact" {
+		return 0, 0 // it keeps everything
+	}
+	ms, err := strconv.ParseInt(config["delete.retention.ms"], 10, 64)
+	if err != nil {
+		ms = defaultTombstoneRetentionMs
+	}
+	return -1, time.Duration(min(ms, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
+}
+
+const defaultTombstoneRetentionMs = 24 * 60 * 60 * 1000 // Kafka's delete.retention.ms
 
 // ownTopics lists the repartition and changelog topics. A sub-topology has as many tasks as its largest
 // source topic has partitions.
@@ -105,6 +150,9 @@ func (e *Engine) ownTopics() ([]log.TopicSpec, error) {
 			})
 		}
 		for _, s := range sub.Stores() {
+			if s.Input != nil {
+				continue
+			}
 			config := s.Config
 			if config == nil {
 				config = map[string]string{"cleanup.policy": "compact"}

@@ -77,10 +77,15 @@ type Store struct {
 	Node *Node  // the operator that owns it, or the first that uses it
 	// Config is what the changelog topic is created with; nil: "cleanup.policy" is "compact".
 	Config map[string]string
+	// Input is the topic of the application's input that is the changelog; nil: the store has one of its own.
+	Input *Topic
 }
 
 // Changelog is the name of the store's changelog topic.
 func (s *Store) Changelog(application string) string {
+	if s.Input != nil {
+		return s.Input.FullName(application)
+	}
 	return application + "-" + s.Name + "-changelog"
 }
 

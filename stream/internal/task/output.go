@@ -99,11 +99,18 @@ type Store struct {
 	state.Store
 	Node      *graph.Node
 	Changelog log.TopicPartition
+	// Change makes a change of the store of a record of its changelog, if that is an input's topic, as the
+	// operators would. ok is false for a record that changes nothing. partitionTime is the highest timestamp that
+	// it told before, -1 at first. nil: the changelog has the changes as they are.
+	Change Change
 
 	topicID     uuid.UUID
 	leaderEpoch int32
 	end         int64 // of the changelog after this epoch's changes; -1: none, or not known
 }
+
+// Change is a store's way from records to changes. What it returns is valid until it is called again.
+type Change func(r *log.Record, partitionTime int64) (key, value []byte, timestampMs int64, ok bool, err error)
 
 // AddStore makes s one of the task's stores, which have changelogs. Used while the task is opened.
 func (t *Task) AddStore(n *graph.Node, s state.Store) { t.addStore(n, n.Store, s) }
@@ -115,6 +122,16 @@ func (t *Task) addStore(n *graph.Node, store *graph.Store, s state.Store) {
 		Changelog: log.TopicPartition{Topic: store.Changelog(t.Env.Application), Partition: t.ID.Partition},
 		end:       -1,
 	})
+}
+
+// FollowInput says that a store's changelog is the topic of an input, and how changes are made of its records. The
+// store's content then goes with the input's offset. Used while the task is opened, after AddStore.
+func (t *Task) FollowInput(s state.Store, c Change) {
+	for _, x := range t.stores {
+		if x.Store == s {
+			x.Change = c
+		}
+	}
 }
 
 // Stores lists the task's stores.
@@ -136,7 +153,7 @@ func (s *Store) commit(now time.Time) {
 // appendChanges appends what the epoch changed in the stores to their changelogs.
 func (t *Task) appendChanges() error {
 	for _, s := range t.stores {
-		if s.Touched() == 0 {
+		if s.Touched() == 0 || s.Change != nil {
 			continue
 		}
 		c := changelog{t: t, s: s, b: log.NewBlock()}

@@ -255,6 +255,11 @@ func (t *Task) Committed(now time.Time) {
 	t.commits++
 	clear(t.dropped)
 	t.acted = false
+	for _, s := range t.stores {
+		if in := t.input(s.Changelog); s.Change != nil && in != nil && in.moved {
+			s.end = in.next()
+		}
+	}
 	for _, in := range t.inputs {
 		in.moved = false
 	}
