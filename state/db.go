@@ -78,6 +78,11 @@ type DB struct {
 	closeOnce   sync.Once
 	closeErr    error
 
+	reads      sync.RWMutex // held for reading around each look at Pebble from outside of the tasks, until readsEnded
+	readsEnded bool
+	snapshotMu sync.Mutex
+	snapshots  map[*snapshot]struct{} // whose iterators are open
+
 	batchMu   sync.Mutex // held from a batch's numbering to its writing
 	lastBatch uint64     // of Pebble; 0: it has none
 
@@ -121,6 +126,7 @@ func Open(dir string, o Options) (*DB, error) {
 		failed:    make(chan struct{}),
 		tasks:     make(map[string]bool),
 		catalog:   make(map[storeName]uint32),
+		snapshots: make(map[*snapshot]struct{}),
 	}
 	var err error
 	if db.gate, err = newGate(o.FS, dir, db.fail); err != nil {
@@ -423,7 +429,7 @@ func (db *DB) closePebble() (err error) {
 		return nil
 	}
 	defer db.recovered(&err)
-	return db.pebble.Close()
+	return errors.Join(db.endReads(), db.pebble.Close())
 }
 
 // Task opens the named task's part, such as "word-count/3". A task is open once at a time.

@@ -68,14 +68,14 @@ func (s *rowStore[V]) eachInTime(t *timed, firstMs, lastMs int64, tail int, comp
 					return s.fault("scan", fmt.Errorf("%w: key of %d bytes has no time", ErrCorrupt, len(w.key)))
 				}
 				if time := timeAt(w.key[len(w.key)-tail:]); time >= firstMs && time <= lastMs {
-					g.add(w.key)
+					g.add(storedRow{key: w.key})
 				}
 			}
 			if w.err != nil {
 				return w.err
 			}
-			for _, key := range g.take() {
-				s.row = append(appendSegment(s.row[:idLen], seg.number), key...)
+			for _, row := range g.take() {
+				s.row = append(appendSegment(s.row[:idLen], seg.number), row.key...)
 				v, err := s.peek(s.row)
 				if err != nil {
 					return err
@@ -83,7 +83,7 @@ func (s *rowStore[V]) eachInTime(t *timed, firstMs, lastMs int64, tail int, comp
 				if !v.OK {
 					continue // deleted meanwhile
 				}
-				if more, err := visit(key, v); !more || err != nil {
+				if more, err := visit(row.key, v); !more || err != nil {
 					return err
 				}
 			}
@@ -94,52 +94,76 @@ func (s *rowStore[V]) eachInTime(t *timed, firstMs, lastMs int64, tail int, comp
 
 // gathering picks the first rows, in an order of its own, of rows that come in another.
 type gathering struct {
-	compare func(a, b []byte) int
-	after   []byte // the last that was taken; nil: none was
-	rows    [][]byte
+	compare func(a, b []byte) int // of keys
+	after   []byte                // the key of the last that was taken; nil: none was
+	rows    []storedRow
+	bytes   int // of the rows
 	arena   []byte
 	more    bool // there are more than were taken
+	sure    int  // if there are: how many of rows, in order, are known to be the first
 }
 
-// gatherRows bounds what a gathering keeps: the segment is gone through once for so many.
-const gatherRows = 8 << 10
+const (
+	// gatherRows and gatherBytes bound about half of what a gathering keeps: the segment is gone through once for so
+	// many.
+	gatherRows  = 8 << 10
+	gatherBytes = 4 << 20
+)
 
 // begin is for another segment.
 func (g *gathering) begin() { g.after, g.more = nil, true }
 
-func (g *gathering) add(key []byte) {
-	if g.after != nil && g.compare(key, g.after) <= 0 {
+// add takes a copy of the row.
+func (g *gathering) add(r storedRow) {
+	if g.after != nil && g.compare(r.key, g.after) <= 0 {
 		return
 	}
-	if len(g.rows) == 2*gatherRows {
-		g.cut()
+	if n := len(g.rows); n == 2*gatherRows || n > 1 && g.bytes > 2*gatherBytes {
+		g.cut(n / 2)
 	}
-	if cap(g.arena)-len(g.arena) < len(key) {
-		g.arena = make([]byte, 0, max(1<<10, 2*cap(g.arena), len(key)))
-	}
-	n := len(g.arena)
-	g.arena = append(g.arena, key...)
-	g.rows = append(g.rows, g.arena[n:len(g.arena):len(g.arena)])
+	g.bytes += len(r.key) + len(r.value)
+	g.rows = append(g.rows, g.copy(r))
 }
 
-// cut keeps the first gatherRows.
-func (g *gathering) cut() {
-	slices.SortFunc(g.rows, g.compare)
-	clear(g.rows[gatherRows:])
-	g.rows, g.more = g.rows[:gatherRows], true
+func (g *gathering) copy(r storedRow) storedRow {
+	n := len(r.key) + len(r.value)
+	if cap(g.arena)-len(g.arena) < n {
+		g.arena = make([]byte, 0, max(1<<10, min(2*cap(g.arena), 1<<20), n))
+	}
+	at := len(g.arena)
+	g.arena = append(append(g.arena, r.key...), r.value...)
+	value := at + len(r.key)
+	return storedRow{g.arena[at:value:value], g.arena[value:len(g.arena):len(g.arena)]}
+}
+
+// cut keeps the first n, in memory that holds nothing else.
+func (g *gathering) cut(n int) {
+	slices.SortFunc(g.rows, func(a, b storedRow) int { return g.compare(a.key, b.key) })
+	if n >= len(g.rows) {
+		return
+	}
+	if !g.more || n < g.sure {
+		g.more, g.sure = true, n
+	}
+	clear(g.rows[n:])
+	g.rows, g.arena, g.bytes = g.rows[:n], nil, 0
+	for i, r := range g.rows {
+		g.rows[i] = g.copy(r)
+		g.bytes += len(r.key) + len(r.value)
+	}
 }
 
 // take returns the rows gathered, in order; add then takes those after them.
-func (g *gathering) take() [][]byte {
-	if len(g.rows) > gatherRows {
-		g.cut()
-	} else {
-		slices.SortFunc(g.rows, g.compare)
+func (g *gathering) take() []storedRow {
+	n := len(g.rows)
+	if g.more {
+		n = g.sure // what was cut may lie between later ones
 	}
+	g.cut(n)
 	rows := g.rows
-	g.rows, g.arena = nil, nil
-	if n := len(rows); n > 0 {
-		g.after = rows[n-1]
+	g.rows, g.arena, g.bytes = nil, nil, 0
+	if len(rows) > 0 {
+		g.after = rows[len(rows)-1].key
 	}
 	return rows
 }

@@ -72,6 +72,7 @@ type model[V any] struct {
 	deletedAt          map[string]int64 // in this epoch, and not put again
 	mutate             func(V)          // changes what it is given, if that can be done
 	openStore          func(*Task) (*KeyValueStore[string, V], error)
+	ordered            *OrderedStore[string, V] // nil: the store is not
 }
 
 // modelStore is a model whatever its values are.
@@ -233,6 +234,7 @@ func (m *model[V]) checkRow(t *rapid.T) {
 	if m.mutate != nil && got.OK {
 		m.mutate(got.V)
 	}
+	m.checkReader(t)
 }
 
 func (m *model[V]) checkAll(t *rapid.T) {
@@ -257,6 +259,7 @@ func (m *model[V]) checkAll(t *rapid.T) {
 	for range m.store.All() {
 		break // an early end leaves nothing open; Close of the database would tell
 	}
+	m.checkReader(t)
 }
 
 // commitRecords checks what the epoch says it did.

@@ -15,7 +15,6 @@ import (
 // orderedModel is a model whose store is gone through in order too.
 type orderedModel[V any] struct {
 	*model[V]
-	ordered *OrderedStore[string, V]
 }
 
 func newOrderedModel[V any](name string, s serde.Serde[V], values *rapid.Generator[V], mutate func(V), settings ...Setting) *orderedModel[V] {

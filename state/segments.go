@@ -247,11 +247,16 @@ func (t *timed) restoreKey(dst, key []byte) (row []byte, live bool, err error) {
 
 // clamp cuts a range of starts to what is shown.
 func (t *timed) clamp(fromMs, toMs int64) (from, to int64, any bool) {
-	if !t.clock.now.set {
+	return t.clampAt(t.clock.now, fromMs, toMs)
+}
+
+// clampAt is clamp when the store's time is now.
+func (t *timed) clampAt(now moment, fromMs, toMs int64) (from, to int64, any bool) {
+	if !now.set {
 		return 0, 0, false
 	}
-	from, to = fromMs, min(toMs, t.clock.now.timeMs)
-	if floor := t.floor(); floor >= from {
+	from, to = fromMs, min(toMs, now.timeMs)
+	if floor := now.floor(t.retention); floor >= from {
 		if floor == math.MaxInt64 {
 			return 0, 0, false
 		}

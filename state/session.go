@@ -78,12 +78,20 @@ func parseSessionLogKey(dst, key []byte) (row []byte, timeMs int64, err error) {
 
 // place finds the session's entry.
 func (s *SessionStore[K, V]) place(k K, startMs, endMs int64) (uint32, error) {
+	if err := s.appendRow(k, startMs, endMs); err != nil {
+		return 0, err
+	}
+	return s.find(s.row)
+}
+
+// appendRow makes the row's key in s.row.
+func (s *SessionStore[K, V]) appendRow(k K, startMs, endMs int64) error {
 	row, err := s.keySerde.Append(appendSegment(s.row[:idLen], s.segmentOf(endMs)), k)
 	if err != nil {
-		return 0, s.fault("encode key", err)
+		return s.fault("encode key", err)
 	}
 	s.row = appendTime(appendTime(row, endMs), startMs)
-	return s.find(s.row)
+	return nil
 }
 
 // ObservedTime is the store's time: the highest end that was put, or deleted, in the open epoch or before. ok is

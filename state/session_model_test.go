@@ -168,6 +168,7 @@ func (m *sessionModel) checkRow(t *rapid.T) {
 	m.same(t, what, collect(t, m.store.FindSessions(key, earliestEnd, latestStart)), want)
 	slices.Reverse(want)
 	m.same(t, what+", backward", collect(t, m.store.BackwardFindSessions(key, earliestEnd, latestStart)), want)
+	m.checkReader(t)
 }
 
 func (m *sessionModel) same(t *rapid.T, what string, got []WindowRow[string, []byte], want []sessionKey) {
@@ -193,6 +194,7 @@ func (m *sessionModel) checkAll(t *rapid.T) {
 	if got, ok := m.store.ObservedTime(); ok != (m.current.time >= 0) || ok && got != m.current.time {
 		t.Fatalf("store %s: time %d, %v, want %d", m.name, got, ok, m.current.time)
 	}
+	m.checkReader(t)
 }
 
 func (m *sessionModel) commitRecords(t *rapid.T) changelog {

@@ -159,6 +159,7 @@ func (m *versionedModel) use(t *rapid.T) {
 func (m *versionedModel) checkRow(t *rapid.T) {
 	key, ts := rapid.SampledFrom(windowKeys).Draw(t, "key"), m.timestamp(t)
 	m.checkKey(t, key, ts)
+	m.checkReader(t)
 }
 
 func (m *versionedModel) checkKey(t *rapid.T, key string, ts int64) {
@@ -199,6 +200,7 @@ func (m *versionedModel) checkAll(t *rapid.T) {
 	if len(rows) != len(keys) {
 		t.Fatalf("store %s: %+v, want the keys %q", m.name, rows, keys)
 	}
+	m.checkReader(t)
 }
 
 // checkVersions compares the history with what can be seen of it point by point.

@@ -202,6 +202,7 @@ func (m *windowModel) checkRow(t *rapid.T) {
 		seq = m.store.BackwardFetchRange(key, from, to)
 	}
 	m.same(t, fmt.Sprintf("fetch of %q in [%d, %d], backward: %v", key, from, to, backward), collect(t, seq), want)
+	m.checkReader(t)
 }
 
 func collect[R any](t *rapid.T, seq func(func(R, error) bool)) []R {
@@ -239,6 +240,7 @@ func (m *windowModel) checkAll(t *rapid.T) {
 	if got, ok := m.store.ObservedTime(); ok != (m.current.time >= 0) || ok && got != m.current.time {
 		t.Fatalf("store %s: time %d, %v, want %d", m.name, got, ok, m.current.time)
 	}
+	m.checkReader(t)
 }
 
 func (m *windowModel) commitRecords(t *rapid.T) changelog {

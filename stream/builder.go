@@ -10,6 +10,7 @@ import (
 
 	"github.com/moldau-io/moldau/log"
 	"github.com/moldau-io/moldau/serde"
+	"github.com/moldau-io/moldau/state"
 	"github.com/moldau-io/moldau/stream/internal/graph"
 	"github.com/moldau-io/moldau/stream/internal/task"
 )
@@ -25,6 +26,7 @@ type Builder struct {
 	shared  map[string]*sharedStore
 	faults  map[*graph.Node]bool
 	errs    []error
+	handles map[string]state.AnyHandle // of the stores that can be queried, by name
 	built   bool
 }
 
@@ -36,6 +38,7 @@ func NewBuilder() *Builder {
 		sources: map[string]any{},
 		shared:  map[string]*sharedStore{},
 		faults:  map[*graph.Node]bool{},
+		handles: map[string]state.AnyHandle{},
 	}
 }
 
@@ -86,7 +89,8 @@ func (b *Builder) Build() (*Topology, error) {
 	if len(b.errs) > 0 {
 		return nil, errors.Join(b.errs...)
 	}
-	return &Topology{graph: &b.graph, open: b.open}, nil
+	b.placeStores()
+	return &Topology{graph: &b.graph, open: b.open, handles: b.handles}, nil
 }
 
 // demand has f called when the topology is built, before anything is named.

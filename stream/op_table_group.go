@@ -131,6 +131,7 @@ func (g *GroupedTable[K, V]) input() *node[K, change[V]] {
 		}
 		g.topic, g.read = through(g.n, "Repartition", g.settings, g.n.g, g.keySerde, changes)
 		needSerdes(g.n.b, g.topic.g, g.keySerde, g.valueSerde, "", "With(keySerde, valueSerde)")
+		g.topic.g.Topic.KeySerde = func() any { return g.keySerde() }
 	}
 	return g.read
 }

@@ -43,7 +43,7 @@ func newTable[K, V any](n *node[K, change[V]], inheritKey func() serde.Serde[K],
 
 // materialize gives the table a store of its own.
 func (t *Table[K, V]) materialize() {
-	t.n.g.Store = &graph.Store{Node: t.n.g}
+	t.n.g.Store = &graph.Store{Node: t.n.g, KeySerde: func() any { return t.keySerde() }}
 	needSerdes(t.n.b, t.n.g, t.keySerde, t.valueSerde, " of the store", "As(store) or With(keySerde, valueSerde)")
 }
 
@@ -76,6 +76,7 @@ func (t *Table[K, V]) As(store state.Handle[K, V]) *Table[K, V] {
 			return t
 		}
 		t.n.g.Store.Name = store.Name()
+		t.n.b.queryable(store)
 		_, t.setValue = store.Serdes() // how windowed keys are written is their windows' to say
 		return t
 	}
@@ -96,6 +97,7 @@ func (t *Table[K, V]) As(store state.Handle[K, V]) *Table[K, V] {
 		t.materialize()
 	}
 	t.n.g.Store.Name, t.n.g.Store.Config = store.Name(), config
+	t.n.b.queryable(store)
 	t.setKey, t.setValue = store.Serdes()
 	return t
 }

@@ -58,7 +58,7 @@ type windowOpener[K, A any, S state.Store] struct {
 func (o windowOpener[K, A, S]) prepare() {
 	t := o.table
 	g := t.n.g
-	g.Store = &graph.Store{Node: g}
+	g.Store = &graph.Store{Node: g, KeySerde: func() any { return o.keySerde() }}
 	t.inheritKey = func() serde.Serde[windows.Windowed[K]] {
 		if key := o.keySerde(); key != nil {
 			return o.serde(key)

@@ -35,15 +35,16 @@ const (
 // Driver holds a topology and everything below it. It is for one goroutine. What goes wrong fails the
 // test, but for the errors that methods return.
 type Driver struct {
-	t       testing.TB
-	options options
-	plan    *task.Plan
-	fs      *vfs.MemFS
-	clock   *Clock
-	log     *log.Log
-	engine  *engine.Engine
-	input   *log.Producer
-	outputs []output
+	t        testing.TB
+	options  options
+	topology *stream.Topology
+	plan     *task.Plan
+	fs       *vfs.MemFS
+	clock    *Clock
+	log      *log.Log
+	engine   *engine.Engine
+	input    *log.Producer
+	outputs  []output
 	// startErr is what kept tasks from being started: the next Step's.
 	startErr error
 }
@@ -129,10 +130,11 @@ func DeadLetterTopic(name string) Option {
 func New(t testing.TB, topology *stream.Topology, opts ...Option) *Driver {
 	t.Helper()
 	d := &Driver{
-		t:       t,
-		options: options{application: "test", partitions: 1, cacheBytes: 16 << 20},
-		fs:      vfs.NewCrashableMem(),
-		clock:   NewClock(time.Unix(0, 0)),
+		t:        t,
+		topology: topology,
+		options:  options{application: "test", partitions: 1, cacheBytes: 16 << 20},
+		fs:       vfs.NewCrashableMem(),
+		clock:    NewClock(time.Unix(0, 0)),
 	}
 	for _, o := range opts {
 		o(&d.options)

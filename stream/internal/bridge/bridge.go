@@ -6,6 +6,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/moldau-io/moldau/state"
+	"github.com/moldau-io/moldau/stream/internal/engine"
 	"github.com/moldau-io/moldau/stream/internal/task"
 )
 
@@ -20,6 +21,12 @@ var Handlers func(config any) *task.Handlers
 
 // KeyPartition is the partition of an encoded key.
 var KeyPartition func(key []byte, partitions int32) int32
+
+// Stored finds the store of a handle in a *stream.Topology.
+var Stored func(topology any, h state.AnyHandle) (engine.Reading, error)
+
+// Unavailable turns an error of a reading into one of package stream.
+var Unavailable func(store string, err error) error
 
 // StateFS has a *stream.App that does not run yet keep its state on another file system.
 var StateFS func(app any, fs vfs.FS)

@@ -24,7 +24,7 @@ func (r *Runner) wakeDue() {
 	next, some := int64(0), false
 	r.mu.Lock()
 	for _, s := range r.e.slots {
-		if !s.queue.timed || s.queue.running {
+		if !s.queue.timed || s.queue.working {
 			continue
 		}
 		if now == 0 {

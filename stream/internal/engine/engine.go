@@ -74,7 +74,11 @@ type Slot struct {
 	// restored: the stores are as of the changelogs' ends.
 	restored bool
 
-	queue queue // the Runner's
+	// The Runner's.
+	queue   queue
+	lock    chan struct{} // full while a worker or a reader has the task
+	waiting atomic.Int32  // readers that wait for lock
+	stop    atomic.Bool   // asks the task to return after the record at hand
 }
 
 // Open resolves the topology's topics, creates those that are its own, opens the state, brings the global stores up
@@ -256,7 +260,7 @@ func (e *Engine) Assign(ctx context.Context, tps []log.TopicPartition) error {
 			if err != nil {
 				return err
 			}
-			s = &Slot{ID: id, state: st, stores: map[string]state.Store{}}
+			s = &Slot{ID: id, state: st, stores: map[string]state.Store{}, lock: make(chan struct{}, 1)}
 			e.slots[id] = s
 			added = append(added, s)
 		}

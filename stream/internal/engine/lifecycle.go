@@ -41,7 +41,7 @@ func (r *Runner) closeTasks() error {
 	r.mu.Lock()
 	running := map[*Slot]bool{}
 	for _, s := range r.e.slots {
-		running[s] = s.queue.running
+		running[s] = s.queue.working
 	}
 	r.mu.Unlock()
 	return r.e.CloseTasks(func(s *Slot) bool { return running[s] })

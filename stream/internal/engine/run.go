@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/moldau-io/moldau/log"
@@ -32,15 +31,15 @@ type RunConfig struct {
 // owns the engine and decides when the epoch ends.
 //
 // A task is processed by one worker at a time and changes hands under mu, between two records. While
-// paused is set no worker takes a task, and once running is 0 the coordinator may touch them all.
+// paused is set no worker takes a task and no reader begins (read.go), and once none of either is left the
+// coordinator may touch them all.
 type Runner struct {
 	e   *Engine
 	cfg RunConfig
 
-	stop   atomic.Bool   // asks tasks to return after the record at hand
 	events chan event    // from the poller, one at a time
 	wake   chan struct{} // tells the coordinator to look again; holds one
-	quiet  chan struct{} // running became 0; holds one
+	quiet  chan struct{} // the last of working and reading was done; holds one
 	ended  chan struct{} // closed when Run returns
 
 	followers sync.WaitGroup // of global stores
@@ -53,7 +52,9 @@ type Runner struct {
 	mu       sync.Mutex
 	work     sync.Cond // there is a task to take, or none will be
 	ready    []*Slot
-	running  int
+	working  []*Slot         // taken by workers
+	reading  int             // readers that have begun
+	readers  []chan struct{} // that wait to begin; each is closed when its reader has
 	paused   bool
 	closed   bool
 	assigned bool  // it is known which partitions are ours: not before the first came, nor between a loss and what follows
@@ -67,7 +68,7 @@ type queue struct {
 	load    map[log.TopicPartition]int // bytes fetched and not yet processed
 	held    map[log.TopicPartition]bool
 	listed  bool // in ready
-	running bool
+	working bool // in working
 	// By the clock, the task has something to do without a record at due, in ms since the epoch; if timed.
 	due   int64
 	timed bool
@@ -111,7 +112,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	r.stopPolling()
 	r.mu.Lock()
 	r.closed = true
-	stuck := r.running > 0
+	stuck := len(r.working) > 0
 	r.work.Broadcast()
 	r.mu.Unlock()
 	if !stuck { // else the user's function has not returned: its goroutine is left behind
@@ -188,10 +189,17 @@ func (r *Runner) fail(err error) {
 	if r.err == nil {
 		r.err = err
 	}
-	r.paused = true
+	r.pause()
 	r.mu.Unlock()
-	r.stop.Store(true)
 	r.poke()
+}
+
+// pause keeps workers and readers from beginning, and asks tasks to return after the record at hand. mu is held.
+func (r *Runner) pause() {
+	r.paused = true
+	for _, s := range r.working {
+		s.stop.Store(true)
+	}
 }
 
 func (r *Runner) failure() error {
@@ -207,16 +215,23 @@ func (r *Runner) worker() {
 		if s == nil {
 			return
 		}
-		_, more, err := s.Task.Run(slice, &r.stop)
-		if err == nil && !more {
-			// Whoever reads what this task wrote may have nothing else to do.
-			err = s.Task.FlushOutputs()
-		}
+		more, err := r.process(s)
 		if err != nil {
 			r.fail(err)
 		}
 		r.putBack(s, more)
 	}
+}
+
+// process lets a task process a slice.
+func (r *Runner) process(s *Slot) (more bool, err error) {
+	defer r.occupy(s)()
+	_, more, err = s.Task.Run(slice, &s.stop)
+	if err == nil && !more {
+		// Whoever reads what this task wrote may have nothing else to do.
+		err = s.Task.FlushOutputs()
+	}
+	return more, err
 }
 
 // take waits for a task; nil means that there will be none.
@@ -231,8 +246,8 @@ func (r *Runner) take() *Slot {
 	}
 	s := r.ready[0]
 	r.ready = r.ready[1:]
-	s.queue.listed, s.queue.running = false, true
-	r.running++
+	s.queue.listed, s.queue.working = false, true
+	r.working = append(r.working, s)
 	for _, f := range s.queue.inbox {
 		s.Task.Deliver(f)
 	}
@@ -244,7 +259,9 @@ func (r *Runner) putBack(s *Slot, more bool) {
 	var resume []log.TopicPartition
 	r.mu.Lock()
 	q := &s.queue
-	q.running = false
+	q.working = false
+	at := slices.Index(r.working, s)
+	r.working = slices.Delete(r.working, at, at+1)
 	for tp := range q.load {
 		q.load[tp] = s.Task.Queued(tp)
 	}
@@ -260,12 +277,9 @@ func (r *Runner) putBack(s *Slot, more bool) {
 	if more || len(q.inbox) > 0 {
 		r.list(s)
 	}
-	r.running--
-	if r.running == 0 {
-		signal(r.quiet)
-	}
+	r.calm()
 	q.due, q.timed = s.Task.WallDue()
-	look := r.running == 0 && len(r.ready) == 0 || q.timed
+	look := len(r.working) == 0 && len(r.ready) == 0 || q.timed
 	if len(resume) > 0 {
 		r.e.Member().Resume(resume)
 	}
@@ -275,9 +289,16 @@ func (r *Runner) putBack(s *Slot, more bool) {
 	}
 }
 
+// calm tells the coordinator if nobody works or reads any more. mu is held.
+func (r *Runner) calm() {
+	if len(r.working) == 0 && r.reading == 0 {
+		signal(r.quiet)
+	}
+}
+
 // list makes a task available to workers. mu is held.
 func (r *Runner) list(s *Slot) {
-	if s.queue.listed || s.queue.running {
+	if s.queue.listed || s.queue.working {
 		return
 	}
 	s.queue.listed = true
@@ -350,25 +371,28 @@ func (r *Runner) deliver(f log.Fetched) {
 	r.list(s)
 }
 
-// barrier waits until no task runs. Once ctx is done it waits for StopTimeout more at most, and then fails,
+// barrier waits until no task runs, or is read. Once ctx is done it waits for StopTimeout more at most, and then fails,
 // naming the function that has not returned.
 func (r *Runner) barrier(ctx context.Context) error {
-	r.stop.Store(true)
 	r.mu.Lock()
-	r.paused = true
+	r.pause()
 	r.mu.Unlock()
 	warn := time.NewTicker(warnEvery)
 	defer warn.Stop()
 	done := ctx.Done()
 	var expired <-chan time.Time
 	for began := time.Now(); ; {
-		n := r.busy()
-		if n == nil {
+		n, calm := r.busy()
+		if calm {
 			return nil
 		}
 		select {
 		case <-r.quiet:
 		case <-warn.C:
+			if n == nil {
+				r.e.cfg.Logger.Warn("waiting for a query to be answered, so that the epoch can end", "for", time.Since(began).Round(time.Second))
+				continue
+			}
 			r.e.cfg.Logger.Warn("waiting for a function to return, so that the epoch can end",
 				"operator", n.Name, "op", n.Op, "at", n.At, "for", time.Since(began).Round(time.Second))
 		case <-done:
@@ -377,30 +401,29 @@ func (r *Runner) barrier(ctx context.Context) error {
 			defer timer.Stop()
 			expired = timer.C
 		case <-expired:
+			if n == nil {
+				return fmt.Errorf("a query has not been answered for %v, and the application cannot stop before it is: the epoch is aborted",
+					time.Since(began).Round(time.Millisecond))
+			}
 			return fmt.Errorf("%s: %s %q: the function has not returned for %v, and the application cannot stop before it does: the epoch is aborted",
 				n.At, n.Op, n.Name, time.Since(began).Round(time.Millisecond))
 		}
 	}
 }
 
-// busy is the operator at which a running task is, nil if none runs.
-func (r *Runner) busy() *graph.Node {
+// busy is the operator at which a working task is, nil if none works. calm: nobody reads either.
+func (r *Runner) busy() (at *graph.Node, calm bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.running == 0 {
-		return nil
+	if len(r.working) > 0 {
+		return r.working[0].Task.Running(), false
 	}
-	for _, s := range r.e.slots {
-		if s.queue.running {
-			return s.Task.Running()
-		}
-	}
-	return nil
+	return nil, r.reading == 0
 }
 
-// release lets workers go on after a barrier.
+// release lets workers and readers go on after a barrier. Readers that wait begin at once: the next barrier
+// must not come before them for ever.
 func (r *Runner) release() {
-	r.stop.Store(false)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.err != nil {
@@ -408,6 +431,7 @@ func (r *Runner) release() {
 	}
 	r.paused = false
 	r.work.Broadcast()
+	r.admit()
 }
 
 // coordinate is the life of a run.
@@ -485,7 +509,7 @@ func (p *pace) wait(now time.Time, finished bool) time.Duration {
 func (r *Runner) idle() (idle, dirty bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.assigned || r.running > 0 || len(r.ready) > 0 {
+	if !r.assigned || len(r.working) > 0 || len(r.ready) > 0 {
 		return false, false
 	}
 	return r.e.Drained(), r.e.Dirty()

@@ -61,6 +61,8 @@ type Topic struct {
 	Owner *Node
 	// FromEnd: a source begins at the topic's end where nothing is committed.
 	FromEnd bool
+	// KeySerde gives the serde by whose bytes all records of the topic are partitioned; nil: it is not known.
+	KeySerde func() any
 }
 
 // FullName is the topic's name on the broker.
@@ -79,6 +81,12 @@ type Store struct {
 	Config map[string]string
 	// Input is the topic of the application's input that is the changelog; nil: the store has one of its own.
 	Input *Topic
+	// KeySerde gives the serde of keys, without their windows; nil: rows have keys of their own, which tell nothing
+	// about where they are.
+	KeySerde func() any
+	// ByKey: what feeds the store is partitioned by the bytes that the store has as keys, so that it is known which
+	// task has a row.
+	ByKey bool
 }
 
 // Changelog is the name of the store's changelog topic.
