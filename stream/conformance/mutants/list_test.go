@@ -319,4 +319,43 @@ var list = []mutant{
 		old: "held{timestamp: r.Timestamp, headers: r.Headers}", new: "held{timestamp: r.Timestamp}",
 		scenarios: "headers_suppress",
 	},
+
+	// Foreign-key joins.
+	{
+		name: "a stale response of a foreign-key join is not dropped, and what a row pointed to still tells it", file: "stream/op_join_foreign_left.go",
+		old: "	case r.Value.hash != hash:\n", new: "	case r.Value.hash != hash && false:\n",
+		scenarios: "fk_.*",
+	},
+	{
+		name: "a result of a foreign-key join has the left row's timestamp alone", file: "stream/op_join_foreign_right.go",
+		old: "a.Timestamp = max(a.Timestamp, right.Timestamp)", new: "_ = right",
+		scenarios: "fk_.*",
+	},
+	{
+		name: "a left row that points elsewhere takes no result back", file: "stream/op_join_foreign_left.go",
+		old: "case does && !moved && !t.left:", new: "case does && !t.left:",
+		scenarios: "fk_.*",
+	},
+	{
+		name: "a left row that points to nothing takes no result back", file: "stream/op_join_foreign_left.go",
+		old: "		if pointed {\n			return send(was,", new: "		if false {\n			return send(was,",
+		scenarios: "fk_.*",
+	},
+
+	// Streams.
+	{
+		name: "a record goes down every branch that takes it", file: "stream/op_split.go",
+		old: "						return w.next(r)\n", new: "						if err := w.next(r); err != nil {\n							return err\n						}\n",
+		scenarios: "split_.*",
+	},
+	{
+		name: "a repartition topic takes records without a key", file: "stream/op_sink.go",
+		old: "} else if s.dropNullKey {", new: "} else if false {",
+		scenarios: "null_key_.*|repartition",
+	},
+	{
+		name: "a left join with a global table drops what finds no row", file: "stream/op_join_global.go",
+		old: "	if !row.OK && !j.left {\n", new: "	if !row.OK {\n",
+		scenarios: "stream_global_.*",
+	},
 }
