@@ -18,9 +18,9 @@ import (
 // Openable ties a handle to the type of store that a processor gets for it.
 type Openable[S any] interface {
 	AnyHandle
-	// access makes the processor's view of the task's store. at is what is being processed is stamped with, in
-	// milliseconds since the epoch.
-	access(s Store, at *int64) (S, error)
+	// access makes the processor's view of a store: the task's Store, a Global, or what ReadOnly made of one. at is
+	// what is being processed is stamped with, in milliseconds since the epoch.
+	access(s any, at *int64) (S, error)
 }
 
 // openable is what handles of stores have that processors may be given.
@@ -62,9 +62,10 @@ func ChangelogConfig(h AnyHandle) map[string]string {
 	return nil
 }
 
-// Access gives a processor's view of the store, which must be the handle's. at is what is being processed is
-// stamped with, in milliseconds since the epoch.
-func Access[S any](h Openable[S], s Store, at *int64) (S, error) { return h.access(s, at) }
+// Access gives a processor's view of the store, which must be the handle's: the task's Store; a Global, for what
+// maintains it; or what ReadOnly made of one. at is what is being processed is stamped with, in milliseconds since the
+// epoch.
+func Access[S any](h Openable[S], s any, at *int64) (S, error) { return h.access(s, at) }
 
 // Conflict says why two handles of one name cannot mean the same store; nil if they do.
 func Conflict(a, b AnyHandle) error {
@@ -113,7 +114,7 @@ func bindBoth[K, V any](k serde.Serde[K], v serde.Serde[V], changelog string) (s
 	return key, value, nil
 }
 
-func wrongStore(h AnyHandle, s Store) error {
+func wrongStore(h AnyHandle, s any) error {
 	return fmt.Errorf("state: store %q is a %T, and not what the handle of a %s is for", h.Name(), s, h.Kind())
 }
 

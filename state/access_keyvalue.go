@@ -1,6 +1,9 @@
 package state
 
-import "iter"
+import (
+	"errors"
+	"iter"
+)
 
 // KeyValues is a key-value store as a processor has it: ordered by the bytes of the keys. It belongs to the task,
 // so it is for use within the processor's methods and punctuators, and not by other goroutines. It shows what the
@@ -8,11 +11,31 @@ import "iter"
 // what it is given stays the caller's.
 //
 // Each row has a timestamp. Put gives it that of what is being processed: the record, or in a punctuator its time.
+//
+// A global store is changed by the processor that maintains it alone; for all others it is to be read: to change it is
+// an error that matches ErrReadOnly. It is in no epoch, so an abort takes nothing of it back.
 type KeyValues[K, V any] struct {
-	s     *OrderedStore[K, V]
+	s     keyValueRows[K, V]
 	at    *int64
 	isNil func(V) bool
 }
+
+// keyValueRows is what a processor's key-value store is made of.
+type keyValueRows[K, V any] interface {
+	Name() string
+	Get(k K) (Value[V], error)
+	Put(k K, v V, timestampMs int64) error
+	Delete(k K, timestampMs int64) error
+	All() iter.Seq2[Row[K, V], error]
+	BackwardAll() iter.Seq2[Row[K, V], error]
+	Range(from, to K) iter.Seq2[Row[K, V], error]
+	BackwardRange(from, to K) iter.Seq2[Row[K, V], error]
+	Prefix(prefix []byte) iter.Seq2[Row[K, V], error]
+	count() (int, error)
+}
+
+// ErrReadOnly is matched by the error of a change to a global store by a processor that does not maintain it.
+var ErrReadOnly = errors.New("state: read only")
 
 // Name is the store's name.
 func (s *KeyValues[K, V]) Name() string { return s.s.Name() }
@@ -34,14 +57,10 @@ func (s *KeyValues[K, V]) PutAt(k K, v V, timestampMs int64) error {
 
 // PutIfAbsent sets the key's value if it has none. Otherwise it changes nothing and returns the value there is.
 func (s *KeyValues[K, V]) PutIfAbsent(k K, v V) (before Value[V], err error) {
-	e, err := s.s.Entry(k)
-	if err != nil {
+	if before, err = s.s.Get(k); err != nil || before.OK || s.isNil != nil && s.isNil(v) {
 		return before, err
 	}
-	if before, err = e.Get(); err != nil || before.OK || s.isNil != nil && s.isNil(v) {
-		return before, err
-	}
-	return before, e.Put(v, *s.at)
+	return before, s.s.Put(k, v, *s.at)
 }
 
 // Delete removes the key; one that is not there is no error.
@@ -90,10 +109,14 @@ func (h KeyValue[K, V]) same(other AnyHandle) error {
 	return sameSerdes(h.key, o.key, h.value, o.value)
 }
 
-func (h KeyValue[K, V]) access(s Store, at *int64) (*KeyValues[K, V], error) {
-	o, ok := s.(*OrderedStore[K, V])
-	if !ok {
-		return nil, wrongStore(h, s)
+func (h KeyValue[K, V]) access(s any, at *int64) (*KeyValues[K, V], error) {
+	switch s := s.(type) {
+	case *OrderedStore[K, V]:
+		return &KeyValues[K, V]{s, at, nilTest[V]()}, nil
+	case *GlobalStore[K, V]:
+		return &KeyValues[K, V]{s, at, nilTest[V]()}, nil
+	case readOnly[K, V]:
+		return &KeyValues[K, V]{s, at, nilTest[V]()}, nil
 	}
-	return &KeyValues[K, V]{o, at, nilTest[V]()}, nil
+	return nil, wrongStore(h, s)
 }

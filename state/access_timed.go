@@ -160,7 +160,7 @@ func (h Window[K, V]) same(other AnyHandle) error {
 	return h.sameAs(o.timedHandle)
 }
 
-func (h Window[K, V]) access(s Store, at *int64) (*Windows[K, V], error) {
+func (h Window[K, V]) access(s any, at *int64) (*Windows[K, V], error) {
 	o, ok := s.(*WindowStore[K, V])
 	if !ok {
 		return nil, wrongStore(h, s)
@@ -180,7 +180,7 @@ func (h Session[K, V]) same(other AnyHandle) error {
 	return h.sameAs(other.(Session[K, V]).timedHandle)
 }
 
-func (h Session[K, V]) access(s Store, at *int64) (*Sessions[K, V], error) {
+func (h Session[K, V]) access(s any, at *int64) (*Sessions[K, V], error) {
 	o, ok := s.(*SessionStore[K, V])
 	if !ok {
 		return nil, wrongStore(h, s)

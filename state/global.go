@@ -40,6 +40,24 @@ type Global interface {
 	Apply(at map[int32]GlobalPosition) error
 	// Discard empties the store and forgets its positions. Nobody may be reading it.
 	Discard() error
+	// readOnly is ReadOnly.
+	readOnly() any
+}
+
+// ReadOnly gives a reader of a global store, for Access.
+func ReadOnly(g Global) any { return g.readOnly() }
+
+// readOnly is a global store as a processor has it that does not maintain it.
+type readOnly[K, V any] struct{ *GlobalReader[K, V] }
+
+func (s *GlobalStore[K, V]) readOnly() any { return readOnly[K, V]{s.Reader()} }
+
+func (r readOnly[K, V]) Put(K, V, int64) error {
+	return r.fault("put", fmt.Errorf("%w: only the processor that maintains the store may change it", ErrReadOnly))
+}
+
+func (r readOnly[K, V]) Delete(K, int64) error {
+	return r.fault("delete", fmt.Errorf("%w: only the processor that maintains the store may change it", ErrReadOnly))
 }
 
 // GlobalPosition is how far a global store's content goes in a partition of its topic, and what its writer
@@ -203,10 +221,27 @@ func (s *GlobalStore[K, V]) All() iter.Seq2[Row[K, V], error] {
 	return s.writer.scan(nil, nil, false, s)
 }
 
+// BackwardAll is All in descending order.
+func (s *GlobalStore[K, V]) BackwardAll() iter.Seq2[Row[K, V], error] {
+	return s.writer.scan(nil, nil, true, s)
+}
+
 // Range ranges over the rows whose keys' bytes lie in [from, to], both included, otherwise as All does.
 func (s *GlobalStore[K, V]) Range(from, to K) iter.Seq2[Row[K, V], error] {
 	return s.writer.keyRange(from, to, false, s)
 }
+
+// BackwardRange is Range in descending order.
+func (s *GlobalStore[K, V]) BackwardRange(from, to K) iter.Seq2[Row[K, V], error] {
+	return s.writer.keyRange(from, to, true, s)
+}
+
+// Prefix ranges over the rows whose keys' bytes begin with prefix, otherwise as All does.
+func (s *GlobalStore[K, V]) Prefix(prefix []byte) iter.Seq2[Row[K, V], error] {
+	return s.writer.scan(prefix, afterPrefix(prefix), false, s)
+}
+
+func (s *GlobalStore[K, V]) count() (int, error) { return countRows(s.All()) }
 
 // Pending is part of Global.
 func (s *GlobalStore[K, V]) Pending() int { return s.bytes }
@@ -380,6 +415,18 @@ func (r *GlobalReader[K, V]) BackwardRange(from, to K) iter.Seq2[Row[K, V], erro
 // Prefix ranges over the rows whose keys' bytes begin with prefix, otherwise as All does.
 func (r *GlobalReader[K, V]) Prefix(prefix []byte) iter.Seq2[Row[K, V], error] {
 	return r.scan(prefix, afterPrefix(prefix), false, nil)
+}
+
+func (r *GlobalReader[K, V]) count() (int, error) { return countRows(r.All()) }
+
+func countRows[R any](rows iter.Seq2[R, error]) (n int, err error) {
+	for _, err := range rows {
+		if err != nil {
+			return 0, err
+		}
+		n++
+	}
+	return n, nil
 }
 
 func (r *GlobalReader[K, V]) keyRange(from, to K, backward bool, s *GlobalStore[K, V]) iter.Seq2[Row[K, V], error] {

@@ -153,6 +153,22 @@ func ExampleNamed() {
 	}
 	fmt.Println(topology.Describe())
 	// Output:
+	// Topologies:
+	//    Sub-topology: 0
+	//     Source: orders (topics: [orders])
+	//       --> by-city
+	//     Processor: by-city (stores: [])
+	//       --> by-city.repartition1
+	//       <-- orders
+	//     Sink: by-city.repartition1 (topic: by-city-repartition)
+	//       <-- by-city
+	//
+	//    Sub-topology: 1
+	//     Source: by-city.repartitioned (topics: [by-city-repartition])
+	//       --> per-city
+	//     Processor: per-city (stores: [per-city])
+	//       --> none
+	//       <-- by-city.repartitioned
 }
 
 // Types that are not built in need to be told how they are encoded, where they are kept or go through a topic. What is
@@ -175,4 +191,6 @@ func ExampleStream_With() {
 	_, err = topology(true)
 	fmt.Println(err)
 	// Output:
+	// example_more_test.go:186: Repartition: no serde for value type stream_test.visit; give one with With(keySerde, valueSerde)
+	// <nil>
 }

@@ -36,10 +36,12 @@ type GlobalTable[K, V any] struct {
 // The table is kept in a store, on disk unless As has another, with its place in the topic, which is its changelog.
 // The topic should be compacted, and nothing else in the topology can read it.
 func GlobalTableFrom[K, V any](b *Builder, t Topic[K, V], opts ...SourceOption) *GlobalTable[K, V] {
-	in := globalSource(b, t, "GlobalTableFrom")
-	n := newNode[K, V](b, "GlobalTableFrom", sourceSettings(opts), in.g)
+	set := sourceSettings(opts)
+	in := globalSource(b, t, "GlobalTableFrom", set)
+	n := newNode[K, V](b, "GlobalTableFrom", set, in.g)
 	n.g.Store = &graph.Store{Node: n.g}
 	g := &GlobalTable[K, V]{n: in, store: n.g, inheritKey: in.keySerde, inheritValue: in.valueSerde}
+	b.maintains(n.g, func() state.AnyHandle { return g.handle })
 	attach(in, n, func(tk *task.Task, _ edge[K, V]) (edge[K, V], error) {
 		rows, err := openGlobal(tk, n.g, g.keySerde(), g.valueSerde(), g.settings)
 		if err != nil {
@@ -82,7 +84,7 @@ func (t *GlobalTable[K, V]) As(store state.KeyValue[K, V]) *GlobalTable[K, V] {
 }
 
 // globalSource makes the node that reads all of a topic, to maintain a global store.
-func globalSource[K, V any](b *Builder, t Topic[K, V], op string) *node[K, V] {
+func globalSource[K, V any](b *Builder, t Topic[K, V], op string, s settings) *node[K, V] {
 	n := &node[K, V]{b: b, g: b.graph.Add(&graph.Node{
 		Kind:  graph.GlobalSource,
 		Op:    op,
@@ -92,6 +94,9 @@ func globalSource[K, V any](b *Builder, t Topic[K, V], op string) *node[K, V] {
 	n.setKey, n.setValue = t.key, t.value
 	if err := declare(b, t, n.g.At); err != nil {
 		b.fail(n.g, "%v", err)
+	}
+	if s.start.at == Latest {
+		b.fail(n.g, "StartAt(Latest): the topic of a global store is read from its start")
 	}
 	b.demand(func() { // before names are given, since this would be found then as one name for two
 		for _, other := range b.graph.Nodes {

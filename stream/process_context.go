@@ -79,7 +79,7 @@ type stampClock struct{ at int64 }
 // openedStore is a task's part of a store that processors share.
 type openedStore struct {
 	handle state.AnyHandle
-	store  state.Store
+	store  any // see state.Access
 	view   any // what StoreIn gives for it
 }
 
@@ -106,6 +106,9 @@ func newProcessing(t *task.Task, n *graph.Node, stores []*sharedStore) (processi
 func openShared(t *task.Task, s *sharedStore) (*openedStore, error) {
 	if o, ok := t.Memo[s].(*openedStore); ok {
 		return o, nil
+	}
+	if s.global {
+		return openGlobalView(t, s)
 	}
 	name := s.handle.Name()
 	store, ok := t.Env.Stores[name]

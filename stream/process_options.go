@@ -20,6 +20,8 @@ type StoreList struct{ handles []state.AnyHandle }
 // changelog, and its content is committed and aborted with everything else. Processors that are given the same
 // handle share the store; that makes them, and what is above and below them, one sub-topology, whose tasks read
 // the same partition number of all their topics.
+//
+// The handle of a global store, that of a GlobalTable's As or of GlobalProcess, gives processors the store to read.
 func Stores(handles ...state.AnyHandle) StoreList { return StoreList{handles} }
 
 func (l StoreList) process(s *settings) { s.stores = append(s.stores, l.handles...) }
@@ -45,6 +47,7 @@ type sharedStore struct {
 	handle state.AnyHandle
 	at     string // where it was given first
 	store  *graph.Store
+	global bool // it is a global store, which they read
 }
 
 // useStores gives n the stores of its settings.

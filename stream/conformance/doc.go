@@ -16,8 +16,8 @@
 // which runs each step by step and end to end, and ends in a line "N passed, M failed"; thousands of them need a
 // -timeout. A scenario that has no topology here fails; those that are not wanted (docs/semantics.md) are counted apart.
 //
-// To add a scenario: write its topology in scenarios_test.go from the description in its vectors, take it
-// from the list in notbuilt_test.go, and put its vectors into testdata as they are.
+// To add a scenario: write its topology in a scenarios_*_test.go from the description in its vectors, and put its
+// vectors into testdata as they are.
 //
 // The settings of Kafka Streams were: one partition for every topic, no record cache (so every update is
 // sent on), no optimization of the topology. Operators were added in the order in which a description names

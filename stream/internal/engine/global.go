@@ -383,6 +383,9 @@ func (e *Engine) closeGlobals() error {
 		for _, r := range g.readers {
 			errs = append(errs, r.reader.Close())
 		}
+		if g.task != nil {
+			errs = append(errs, g.task.Close())
+		}
 		errs = append(errs, g.state.Close())
 	}
 	return errors.Join(errs...)
