@@ -79,10 +79,12 @@ func (h Versioned[K, V]) same(other AnyHandle) error {
 	return sameSerdes(h.key, o.key, h.value, o.value)
 }
 
-func (h Versioned[K, V]) access(s Store, _ *int64) (*Versions[K, V], error) {
+func (h Versioned[K, V]) access(s any, _ *int64) (*Versions[K, V], error) {
 	o, ok := s.(*VersionedStore[K, V])
 	if !ok {
 		return nil, wrongStore(h, s)
 	}
 	return &Versions[K, V]{o, nilTest[V]()}, nil
 }
+
+var _ Openable[*Versions[string, string]] = Versioned[string, string]{}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"log/slog"
 	"maps"
 	"sync"
@@ -52,7 +53,11 @@ func (d *drops) say(n *graph.Node, sum task.Dropped) {
 			attrs = append(attrs, x.reason, x.n)
 		}
 	}
-	d.logger.Warn("records were dropped", attrs...)
+	level := slog.LevelWarn
+	if sum == (task.Dropped{Late: sum.Late}) {
+		level = slog.LevelInfo // it is what windows are for
+	}
+	d.logger.Log(context.Background(), level, "records were dropped", attrs...)
 }
 
 // Dropped is what each operator dropped since the engine was opened, as far as it is committed. It may be called
