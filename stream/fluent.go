@@ -78,3 +78,28 @@ func (t *Table[K, V]) JoinForeign[FK, R, O any](r *Table[FK, R], key func(K, V) 
 func (t *Table[K, V]) LeftJoinForeign[FK, R, O any](r *Table[FK, R], key func(K, V) (FK, bool), join func(l V, r R, ok bool) O, opts ...Option) *Table[K, O] {
 	return LeftJoinForeign(t, r, key, join, opts...)
 }
+
+// Process is the function Process.
+func (s *Stream[K, V]) Process[KO, VO any, P Processor[K, V, KO, VO]](newP func() P, opts ...ProcessOption) *Stream[KO, VO] {
+	return Process[K, V, KO, VO](s, newP, opts...)
+}
+
+// ProcessFunc is the function ProcessFunc.
+func (s *Stream[K, V]) ProcessFunc[KO, VO any](f func(*Context[KO, VO], Record[K, V]) error, opts ...ProcessOption) *Stream[KO, VO] {
+	return ProcessFunc(s, f, opts...)
+}
+
+// ProcessValues is the function ProcessValues.
+func (s *Stream[K, V]) ProcessValues[W any, P ValueProcessor[K, V, W]](newP func() P, opts ...ProcessOption) *Stream[K, W] {
+	return ProcessValues[K, V, W](s, newP, opts...)
+}
+
+// ProcessValuesFunc is the function ProcessValuesFunc.
+func (s *Stream[K, V]) ProcessValuesFunc[W any](f func(*ValueContext[W], Record[K, V]) error, opts ...ProcessOption) *Stream[K, W] {
+	return ProcessValuesFunc(s, f, opts...)
+}
+
+// Transform is the function TransformTable.
+func (t *Table[K, V]) Transform[W any, P TableTransformer[K, V, W]](newT func() P, opts ...ProcessOption) *Table[K, W] {
+	return TransformTable[K, V, W](t, newT, opts...)
+}

@@ -101,8 +101,7 @@ func (t *Task) punctuate(c *clockwork, now int64) error {
 	for c.due <= now && len(c.all) > 0 {
 		i := slices.IndexFunc(c.all, func(p *punctuation) bool { return p.due == c.due })
 		p := c.all[i]
-		t.Enter(p.node)
-		if err := p.f(now); err != nil {
+		if err := t.Try(p.node, func() error { return p.f(now) }); err != nil {
 			return t.fault(t.Running(), err)
 		}
 		p.due = after(p.due, p.every, now)
