@@ -21,13 +21,13 @@ func TestLatestVersionIsRestoredFromACompactedChangelog(t *testing.T) {
 	}
 	for _, deleted := range []bool{false, true} {
 		task, s := open("app/0")
-		var log changelog
+		var written changelog
 		epoch := func(do func() error) {
 			t.Helper()
 			begin(task)
 			err := do()
 			if err == nil {
-				err = s.AppendChanges(&log)
+				err = s.AppendChanges(&written)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -55,8 +55,8 @@ func TestLatestVersionIsRestoredFromACompactedChangelog(t *testing.T) {
 			return put("other", "far ahead", 500)()
 		})
 		var kept changelog
-		for i, r := range log {
-			if !slices.ContainsFunc(log[i+1:], func(later record) bool { return string(later.key) == string(r.key) }) {
+		for i, r := range written {
+			if !slices.ContainsFunc(written[i+1:], func(later record) bool { return string(later.key) == string(r.key) }) {
 				kept = append(kept, r)
 			}
 		}
@@ -64,7 +64,7 @@ func TestLatestVersionIsRestoredFromACompactedChangelog(t *testing.T) {
 		if err != nil || want.OK == deleted {
 			t.Fatal(want, err)
 		}
-		for _, records := range []changelog{log, kept} {
+		for _, records := range []changelog{written, kept} {
 			_, restored := open("app/1")
 			for _, r := range records {
 				if err := restored.Restore(r.key, r.value, r.timestamp); err != nil {
@@ -75,7 +75,7 @@ func TestLatestVersionIsRestoredFromACompactedChangelog(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got, err := restored.Get("k"); err != nil || got != want {
-				t.Errorf("deleted %t, of %d records %d: %+v, %v; want %+v", deleted, len(log), len(records), got, err, want)
+				t.Errorf("deleted %t, of %d records %d: %+v, %v; want %+v", deleted, len(written), len(records), got, err, want)
 			}
 		}
 	}

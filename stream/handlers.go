@@ -118,4 +118,3 @@ func guarded[K, V any](t *task.Task, n *graph.Node, e edge[K, V]) edge[K, V] {
 		return e(r)
 	}
 }
-
