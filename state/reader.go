@@ -19,13 +19,15 @@ type Queryable[R any] interface {
 	Reader(p Parts) R
 }
 
-// Parts is where a reader finds the parts of its store. Its method may be called concurrently.
+// Parts is where a reader finds the parts of its store. Its methods may be called concurrently.
 type Parts interface {
 	// Read calls f for one part after another until f is done or returns an error, which Read returns. During a call
 	// nobody else uses the part, and from the first to the last call nothing is committed. If key is not nil, it gives
 	// the bytes of the key that f looks for: parts that cannot have it are left out, and the one that most likely
 	// has it comes first.
 	Read(ctx context.Context, key func(Store) ([]byte, error), f func(Store) (done bool, err error)) error
+	// Fault is what readers return for an error that is met after Read, as a scan goes on: as Read returns it.
+	Fault(err error) error
 }
 
 // cursor goes through the rows of a snapshot's spans, which belong to one part.
@@ -115,7 +117,10 @@ func merged[R any](ctx context.Context, p Parts, key func(Store) ([]byte, error)
 		}); err != nil {
 			return err
 		}
-		return merge(ctx, cursors, yield)
+		if err := merge(ctx, cursors, yield); err != nil {
+			return p.Fault(err)
+		}
+		return nil
 	})
 }
 

@@ -186,7 +186,7 @@ func (r KeyValueReader[K, V]) ApproximateCount(ctx context.Context) (n int64, er
 	for _, s := range snapshots {
 		part, err := s.count(ctx, span{})
 		if err != nil {
-			return 0, err
+			return 0, r.parts.Fault(err)
 		}
 		n += part
 	}

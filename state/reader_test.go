@@ -23,6 +23,8 @@ import (
 // parts are stores that nobody else uses.
 type parts []Store
 
+func (p parts) Fault(err error) error { return err }
+
 func (p parts) Read(_ context.Context, key func(Store) ([]byte, error), f func(Store) (bool, error)) error {
 	if key != nil {
 		if _, err := key(p[0]); err != nil {

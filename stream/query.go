@@ -57,8 +57,11 @@ type appParts struct {
 
 // Read is for the reader.
 func (p appParts) Read(ctx context.Context, key func(state.Store) ([]byte, error), f func(state.Store) (done bool, err error)) error {
-	return unavailable(p.what.Store.Name, p.app.read(ctx, p.what, key, f))
+	return p.Fault(p.app.read(ctx, p.what, key, f))
 }
+
+// Fault turns the runtime's errors into those of this package.
+func (p appParts) Fault(err error) error { return unavailable(p.what.Store.Name, err) }
 
 func (a *App) read(ctx context.Context, what engine.Reading, key func(state.Store) ([]byte, error), f func(state.Store) (done bool, err error)) error {
 	select {

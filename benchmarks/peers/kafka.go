@@ -181,6 +181,7 @@ func (k *Kafka) start(ctx context.Context) error {
 	if _, err := os.Stat(filepath.Join(k.data, "meta.properties")); errors.Is(err, fs.ErrNotExist) {
 		var id [16]byte
 		rand.Read(id[:])
+		id[0] &= 0x7f // an id that began with '-' would be taken for a flag
 		format := exec.CommandContext(ctx, k.java, append([]string{"-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"},
 			append(jvm, "kafka.tools.StorageTool", "format", "-t", base64.RawURLEncoding.EncodeToString(id[:]), "-c", properties)...)...)
 		if out, err := format.CombinedOutput(); err != nil {

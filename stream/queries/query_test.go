@@ -261,6 +261,39 @@ func TestQueryWaitsForAFunction(t *testing.T) {
 	stop()
 }
 
+// A scan that is not over when the application stops ends with the error that says so.
+func TestScanOfAnApplicationThatStops(t *testing.T) {
+	lg := openLog(t, 1)
+	var records []pair
+	for i := range 1000 {
+		records = append(records, pair{0, fmt.Sprint(i), "v", int64(i)})
+	}
+	send(t, lg, records...)
+	first := newApp(t, build(t, nil), stream.Config{Broker: lg})
+	stop := start(t, first)
+	waitIdle(t, first)
+	stop()
+	app := newApp(t, build(t, nil), stream.Config{Broker: lg}) // has all rows on disk, and reads them as the scan goes on
+	r, err := stream.Query(app, counts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop = start(t, app)
+	waitIdle(t, app)
+	rows := 0
+	for _, scanErr := range r.All(t.Context()) {
+		if err = scanErr; err == nil {
+			rows++
+		}
+		if rows == 1 {
+			stop()
+		}
+	}
+	if !errors.Is(err, stream.ErrNotRunning) || !strings.Contains(err.Error(), "it has stopped") || rows < 1 || rows == 1000 {
+		t.Errorf("%d rows, %v", rows, err)
+	}
+}
+
 // witness is a Broker that notes how many records are committed, at each commit.
 type witness struct {
 	log.Broker

@@ -27,5 +27,8 @@ type driverParts struct {
 
 // Read is for the reader.
 func (p driverParts) Read(_ context.Context, key func(state.Store) ([]byte, error), f func(state.Store) (done bool, err error)) error {
-	return bridge.Unavailable(p.what.Store.Name, p.d.engine.Read(p.what, key, f))
+	return p.Fault(p.d.engine.Read(p.what, key, f))
 }
+
+// Fault is for the reader.
+func (p driverParts) Fault(err error) error { return bridge.Unavailable(p.what.Store.Name, err) }
