@@ -12,6 +12,9 @@ race:  ## the concurrent packages under the race detector
 lint:  ## vet, staticcheck, gofmt
 	.ci/run vet staticcheck format
 
+fluent:  ## the operators as methods, with Go 1.27
+	.ci/run fluent
+
 bench:  ## every Go benchmark; the whole program is measured by: go run ./benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
 
@@ -39,4 +42,4 @@ peers:  ## beside Kafka Streams on a real Kafka broker, which needs a JDK and Ma
 ci:  ## all that must hold before a change is in
 	.ci/run
 
-.PHONY: help test race lint bench fuzz kill mutants conformance vectors crash peers ci
+.PHONY: help test race lint fluent bench fuzz kill mutants conformance vectors crash peers ci

@@ -2,12 +2,17 @@
 
 package stream
 
-import "iter"
+import (
+	"iter"
+
+	"github.com/moldau-io/moldau/windows"
+)
 
 // This file has the operators that change a type again, as methods, which may have type parameters of their own
-// from Go 1.27 on: so a whole topology reads as one chain. Each does what the function of its name does.
+// from Go 1.27 on: so a whole topology reads as one chain. A method has its function's name without the word for what
+// it is a method of, as JoinTables is Join of a Table; only MapTable and GroupTable have their names in Kafka Streams.
 //
-// GroupByKey stays a function: see there.
+// GroupByKey and OnLate stay functions: see there.
 
 // Map is the function Map.
 func (s *Stream[K, V]) Map[K2, V2 any](f func(K, V) (K2, V2), opts ...Option) *Stream[K2, V2] {
@@ -49,9 +54,72 @@ func (s *Stream[K, V]) GroupBy[K2 any](f func(K, V) K2, opts ...RepartitionOptio
 	return GroupBy(s, f, opts...)
 }
 
+// Join is the function JoinStreams.
+func (s *Stream[K, V]) Join[R, O any](r *Stream[K, R], w windows.Join, join func(V, R) O, opts ...JoinOption) *Stream[K, O] {
+	return JoinStreams(s, r, w, join, opts...)
+}
+
+// LeftJoin is the function LeftJoinStreams.
+func (s *Stream[K, V]) LeftJoin[R, O any](r *Stream[K, R], w windows.Join, join func(l V, r R, ok bool) O, opts ...JoinOption) *Stream[K, O] {
+	return LeftJoinStreams(s, r, w, join, opts...)
+}
+
+// OuterJoin is the function OuterJoinStreams.
+func (s *Stream[K, V]) OuterJoin[R, O any](r *Stream[K, R], w windows.Join, join func(l V, r R, have Sides) O, opts ...JoinOption) *Stream[K, O] {
+	return OuterJoinStreams(s, r, w, join, opts...)
+}
+
+// JoinTable is the function JoinTable.
+func (s *Stream[K, V]) JoinTable[R, O any](t *Table[K, R], join func(V, R) O, opts ...JoinOption) *Stream[K, O] {
+	return JoinTable(s, t, join, opts...)
+}
+
+// LeftJoinTable is the function LeftJoinTable.
+func (s *Stream[K, V]) LeftJoinTable[R, O any](t *Table[K, R], join func(v V, r R, ok bool) O, opts ...JoinOption) *Stream[K, O] {
+	return LeftJoinTable(s, t, join, opts...)
+}
+
 // Aggregate is the function Aggregate.
 func (g *Grouped[K, V]) Aggregate[A any](init func() A, add func(K, V, A) A, opts ...Option) *Table[K, A] {
 	return Aggregate(g, init, add, opts...)
+}
+
+// CoPart is the function CoPart.
+func (g *Grouped[K, V]) CoPart[A any](add func(K, V, A) A) Part[K, A] { return CoPart(g, add) }
+
+// Aggregate is the function AggregateWindows.
+func (w *Windowed[K, V]) Aggregate[A any](init func() A, add func(K, V, A) A, opts ...Option) *Table[windows.Windowed[K], A] {
+	return AggregateWindows(w, init, add, opts...)
+}
+
+// Aggregate is the function AggregateSessions.
+func (w *SessionWindowed[K, V]) Aggregate[A any](init func() A, add func(K, V, A) A, merge func(k K, a, b A) A, opts ...Option) *Table[windows.Windowed[K], A] {
+	return AggregateSessions(w, init, add, merge, opts...)
+}
+
+// Aggregate is the function AggregateTable.
+func (g *GroupedTable[K, V]) Aggregate[A any](init func() A, add, sub func(K, V, A) A, opts ...Option) *Table[K, A] {
+	return AggregateTable(g, init, add, sub, opts...)
+}
+
+// GroupBy is the function GroupTable.
+func (t *Table[K, V]) GroupBy[K2, V2 any](f func(K, V) (K2, V2), opts ...RepartitionOption) *GroupedTable[K2, V2] {
+	return GroupTable(t, f, opts...)
+}
+
+// Join is the function JoinTables.
+func (t *Table[K, V]) Join[R, O any](r *Table[K, R], join func(V, R) O, opts ...Option) *Table[K, O] {
+	return JoinTables(t, r, join, opts...)
+}
+
+// LeftJoin is the function LeftJoinTables.
+func (t *Table[K, V]) LeftJoin[R, O any](r *Table[K, R], join func(l V, r R, ok bool) O, opts ...Option) *Table[K, O] {
+	return LeftJoinTables(t, r, join, opts...)
+}
+
+// OuterJoin is the function OuterJoinTables.
+func (t *Table[K, V]) OuterJoin[R, O any](r *Table[K, R], join func(l V, r R, have Sides) O, opts ...Option) *Table[K, O] {
+	return OuterJoinTables(t, r, join, opts...)
 }
 
 // MapValues is the function MapTable.
