@@ -20,7 +20,8 @@ type KeyValues[K, V any] struct {
 	isNil func(V) bool
 }
 
-// keyValueRows is what a processor's key-value store is made of.
+// keyValueRows is what a processor's key-value store is made of: an OrderedStore, a GlobalStore, or what that gives
+// for reading.
 type keyValueRows[K, V any] interface {
 	Name() string
 	Get(k K) (Value[V], error)
@@ -110,13 +111,9 @@ func (h KeyValue[K, V]) same(other AnyHandle) error {
 }
 
 func (h KeyValue[K, V]) access(s any, at *int64) (*KeyValues[K, V], error) {
-	switch s := s.(type) {
-	case *OrderedStore[K, V]:
-		return &KeyValues[K, V]{s, at, nilTest[V]()}, nil
-	case *GlobalStore[K, V]:
-		return &KeyValues[K, V]{s, at, nilTest[V]()}, nil
-	case readOnly[K, V]:
-		return &KeyValues[K, V]{s, at, nilTest[V]()}, nil
+	rows, ok := s.(keyValueRows[K, V])
+	if !ok {
+		return nil, wrongStore(h, s)
 	}
-	return nil, wrongStore(h, s)
+	return &KeyValues[K, V]{rows, at, nilTest[V]()}, nil
 }

@@ -38,6 +38,20 @@ func (h Versioned[K, V]) Kind() string { return "versioned store" }
 // Serdes returns the serdes the handle was declared with; they are nil if it was declared without.
 func (h Versioned[K, V]) Serdes() (serde.Serde[K], serde.Serde[V]) { return h.key, h.value }
 
+// VersionedRows are the rows of a versioned store, as a table uses them. See VersionedStore.
+type VersionedRows[K, V any] interface {
+	Store
+	Get(k K) (Value[V], error)
+	GetAsOf(k K, timestampMs int64) (Value[V], error)
+	Put(k K, v V, timestampMs int64) (validTo int64, err error)
+	Delete(k K, timestampMs int64) (validTo int64, err error)
+}
+
+// OpenRows is OpenVersioned with the handle's settings.
+func (h Versioned[K, V]) OpenRows(t *Task, name string, k serde.Serde[K], v serde.Serde[V]) (VersionedRows[K, V], error) {
+	return OpenVersioned(t, name, k, v, h.settings)
+}
+
 // Settings are those to open the store with.
 func (h Versioned[K, V]) Settings() VersionedSettings { return h.settings }
 

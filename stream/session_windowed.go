@@ -83,10 +83,6 @@ func newSessionTable[K, A any](n *node[windows.Windowed[K], change[A]], w window
 		n.b.fail(n.g, "%w", err)
 	}
 	o := windowOpener[K, A, *state.SessionStore[K, A]]{table: t, key: key, lifetime: w.Lifetime(), kind: "session store"}
-	o.accepts = func(h state.AnyHandle) (timedHandle[K], bool) {
-		x, ok := h.(state.Session[K, A])
-		return x, ok
-	}
 	o.make = func(tk *state.Task, name string, key serde.Serde[K], value serde.Serde[A], k keeping) (*state.SessionStore[K, A], error) {
 		if onClose {
 			k.retention += time.Millisecond // a session is sent when time is past what it is kept for

@@ -82,8 +82,8 @@ func (t *Table[K, V]) As(store state.Handle[K, V]) *Table[K, V] {
 	}
 	var config map[string]string
 	switch h := store.(type) {
-	case state.KeyValue[K, V]:
-	case state.Versioned[K, V]:
+	case keyValueHandle:
+	case versionedHandle[K, V]:
 		if d := h.Settings().HistoryRetention; d < time.Millisecond {
 			t.n.b.fail(t.n.g, "As at %s: store %q has a history retention of %s; a millisecond is the least", t.handleAt, store.Name(), d)
 			return t

@@ -108,8 +108,10 @@ func (t *Table[K, V]) keepRows() {
 // those of one table that is versioned. A join of two is not (KIP-914). Used when the topology is whole.
 func (t *Table[K, V]) history() (retention time.Duration, versioned bool) {
 	if t.n.g.Store != nil {
-		h, ok := t.handle.(state.Versioned[K, V])
-		return h.Settings().HistoryRetention, ok
+		if h, ok := t.handle.(versionedHandle[K, V]); ok {
+			return h.Settings().HistoryRetention, true
+		}
+		return 0, false
 	}
 	if len(t.parents) != 1 {
 		return 0, false

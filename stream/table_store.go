@@ -13,13 +13,26 @@ type tableStore[K, V any] struct {
 	tk        *task.Task
 	node      int
 	kv        *state.KeyValueStore[K, V] // nil: versioned
-	versioned *state.VersionedStore[K, V]
+	versioned state.VersionedRows[K, V]
 	old       bool // send the values before
 	each      bool // send every change at once, not the last of each key at commit
 	next      edge[K, change[V]]
 
 	toldIn int64 // the last epoch at whose end changes were sent on
 }
+
+// Handles of tables' stores, by what tables ask of them. That no type of handle or store is named where it is not used
+// matters to the compiler: it makes all methods of each type that it meets, for all keys and values there are.
+type (
+	// keyValueHandle is a state.KeyValue.
+	keyValueHandle interface{ Settings() []state.Setting }
+
+	// versionedHandle is a state.Versioned.
+	versionedHandle[K, V any] interface {
+		Settings() state.VersionedSettings
+		OpenRows(t *state.Task, name string, k serde.Serde[K], v serde.Serde[V]) (state.VersionedRows[K, V], error)
+	}
+)
 
 // store opens the table's store for a task, once.
 func (t *Table[K, V]) store(tk *task.Task) (*tableStore[K, V], error) {
@@ -28,15 +41,16 @@ func (t *Table[K, V]) store(tk *task.Task) (*tableStore[K, V], error) {
 	}
 	s := &tableStore[K, V]{tk: tk, node: t.n.g.Index, old: t.sendOld, each: !tk.OnCommit(), toldIn: -1}
 	var err error
-	if h, ok := t.handle.(state.Versioned[K, V]); ok {
+	if h, ok := t.handle.(versionedHandle[K, V]); ok {
 		s.each = true
-		s.versioned, err = openStore(tk, t.n.g, t.keySerde(), t.valueSerde(), func(st *state.Task, name string, k serde.Serde[K], v serde.Serde[V]) (*state.VersionedStore[K, V], error) {
-			return state.OpenVersioned(st, name, k, v, h.Settings())
-		})
+		s.versioned, err = openStore(tk, t.n.g, t.keySerde(), t.valueSerde(), h.OpenRows)
 	} else {
-		h, _ := t.handle.(state.KeyValue[K, V])
+		var settings []state.Setting
+		if h, ok := t.handle.(keyValueHandle); ok {
+			settings = h.Settings()
+		}
 		s.kv, err = openStore(tk, t.n.g, t.keySerde(), t.valueSerde(), func(st *state.Task, name string, k serde.Serde[K], v serde.Serde[V]) (*state.KeyValueStore[K, V], error) {
-			return state.OpenKeyValue(st, name, k, v, h.Settings()...)
+			return state.OpenKeyValue(st, name, k, v, settings...)
 		})
 	}
 	if err != nil {

@@ -27,6 +27,12 @@ type timedHandle[K any] interface {
 	IsInMemory() bool
 }
 
+// accepts is the handle, if it is one of this kind of store. See keyValueHandle for why it is not asked for by type.
+func (o windowOpener[K, A, S]) accepts(h state.AnyHandle) (timedHandle[K], bool) {
+	x, ok := h.(timedHandle[K])
+	return x, ok && h.Kind() == o.kind
+}
+
 // keeping is how rows are kept.
 type keeping struct {
 	retention time.Duration
@@ -48,7 +54,6 @@ type windowOpener[K, A any, S state.Store] struct {
 	kind     string
 	key      func() serde.Serde[K] // of keys without a window, unless the handle has one
 	lifetime time.Duration         // the least retention
-	accepts  func(state.AnyHandle) (timedHandle[K], bool)
 	make     func(*state.Task, string, serde.Serde[K], serde.Serde[A], keeping) (S, error)
 	wrap     func(S) windowRows[K, A]
 	serde    func(serde.Serde[K]) serde.Serde[windows.Windowed[K]]

@@ -103,10 +103,6 @@ func windowTable[K, A any](n *node[windows.Windowed[K], change[A]], w windows.Ti
 		n.b.fail(n.g, "%w", err)
 	}
 	o := windowOpener[K, A, *state.WindowStore[K, A]]{table: t, key: key, lifetime: w.Lifetime(), kind: "window store"}
-	o.accepts = func(h state.AnyHandle) (timedHandle[K], bool) {
-		x, ok := h.(state.Window[K, A])
-		return x, ok
-	}
 	o.make = func(tk *state.Task, name string, key serde.Serde[K], value serde.Serde[A], k keeping) (*state.WindowStore[K, A], error) {
 		s := state.WindowSettings{
 			Retention: max(k.retention, time.Millisecond), // else records of one time would not meet
