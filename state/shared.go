@@ -26,8 +26,8 @@ import (
 type sharedRows[V any] struct {
 	seed   maphash.Seed
 	places atomic.Pointer[[]atomic.Pointer[sharedRow[V]]]
-	count  int           // of rows, the writer's; -1: it is a cache
-	total  *atomic.Int64 // what the bytes in a cache are counted in
+	count  int           // of rows, if all are held; the writer's
+	total  *atomic.Int64 // what the bytes in a cache are counted in; nil: it is none
 }
 
 // sharedRow is a row, or that there is none for a key.
@@ -58,7 +58,7 @@ func wholeRows[V any]() *sharedRows[V] {
 
 // cachedRows is a cache of up to that many bytes, which it counts in total, too.
 func cachedRows[V any](bytes int64, total *atomic.Int64) *sharedRows[V] {
-	s := &sharedRows[V]{seed: maphash.MakeSeed(), count: -1, total: total}
+	s := &sharedRows[V]{seed: maphash.MakeSeed(), total: total}
 	s.allocate(1 << (bits.Len64(uint64(max(bytes/maxCachedRow, firstPlaces))) - 1))
 	return s
 }
@@ -69,7 +69,7 @@ func (s *sharedRows[V]) allocate(n int) *[]atomic.Pointer[sharedRow[V]] {
 	return &places
 }
 
-func (s *sharedRows[V]) isCache() bool { return s.count < 0 }
+func (s *sharedRows[V]) isCache() bool { return s.total != nil }
 
 func (s *sharedRows[V]) hash(key []byte) uint64 { return maphash.Bytes(s.seed, key) }
 
