@@ -2,7 +2,6 @@ package stream_test
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -12,33 +11,6 @@ import (
 	"github.com/moldau-io/moldau/stream"
 	"github.com/moldau-io/moldau/stream/streamtest"
 )
-
-// drive runs an example's topology on a test driver; in a test, t is the test.
-func drive(f func(t testing.TB)) {
-	t := &exampleTB{}
-	f(t)
-	t.end()
-}
-
-// exampleTB lets a driver be used outside a test.
-type exampleTB struct {
-	testing.TB
-	cleanup []func()
-}
-
-func (t *exampleTB) Helper()          {}
-func (t *exampleTB) Cleanup(f func()) { t.cleanup = append(t.cleanup, f) }
-func (t *exampleTB) Fatal(a ...any)   { fmt.Println(a...); os.Exit(1) }
-func (t *exampleTB) Fatalf(format string, a ...any) {
-	fmt.Printf(format+"\n", a...)
-	os.Exit(1)
-}
-func (t *exampleTB) Errorf(format string, a ...any) { fmt.Printf(format+"\n", a...) }
-func (t *exampleTB) end() {
-	for i := len(t.cleanup) - 1; i >= 0; i-- {
-		t.cleanup[i]()
-	}
-}
 
 // Stateless operators look at one record at a time.
 func Example_stateless() {

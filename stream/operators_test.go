@@ -14,18 +14,6 @@ import (
 	"github.com/moldau-io/moldau/stream/streamtest"
 )
 
-// build makes a topology, or fails the test.
-func build(t testing.TB, f func(b *stream.Builder)) *stream.Topology {
-	t.Helper()
-	b := stream.NewBuilder()
-	f(b)
-	topology, err := b.Build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return topology
-}
-
 // show writes a record in one line.
 func show[K, V any](r stream.Record[K, V]) string {
 	key, value := fmt.Sprint(r.Key), fmt.Sprint(r.Value)
