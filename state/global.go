@@ -8,6 +8,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -26,6 +27,8 @@ type GlobalStore[K, V any] struct {
 	pending map[string]*sharedRow[V] // put since the last Apply
 	bytes   int
 	writer  GlobalReader[K, V]
+
+	applying sync.RWMutex // held by Apply against readers from outside (reader_global.go)
 }
 
 // Global is what the runtime sees of a GlobalStore of any types. All of it is for the writer.
@@ -248,6 +251,8 @@ func (s *GlobalStore[K, V]) Pending() int { return s.bytes }
 
 // Apply is part of Global.
 func (s *GlobalStore[K, V]) Apply(at map[int32]GlobalPosition) error {
+	s.applying.Lock()
+	defer s.applying.Unlock()
 	if s.id != 0 {
 		b := s.db.pebble.NewBatchWithSize(s.bytes + len(s.pending)*(idLen+timestampLen+6) + 2*positionLen)
 		if err := s.addPending(b); err != nil {

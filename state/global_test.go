@@ -134,6 +134,7 @@ func globalModel[V any](t *testing.T, v serde.Serde[V], value func(n int64) V, s
 				back = show(applied, some)
 				slices.Reverse(back)
 				same("range backward", sequence(t, reader.BackwardRange(k, "k50")), back)
+				checkGlobalReader(t, s, v, show(applied, all), k)
 				same("writer's all", sequence(t, s.All()), show(pending, all))
 				same("writer's range", sequence(t, s.Range(k, "k50")), show(pending, some))
 			case x < 96:

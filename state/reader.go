@@ -19,13 +19,16 @@ type Queryable[R any] interface {
 	Reader(p Parts) R
 }
 
+// Part is what a reader reads: a task's Store, or a Global, which has no other parts.
+type Part interface{ Name() string }
+
 // Parts is where a reader finds the parts of its store. Its methods may be called concurrently.
 type Parts interface {
 	// Read calls f for one part after another until f is done or returns an error, which Read returns. During a call
-	// nobody else uses the part, and from the first to the last call nothing is committed. If key is not nil, it gives
-	// the bytes of the key that f looks for: parts that cannot have it are left out, and the one that most likely
-	// has it comes first.
-	Read(ctx context.Context, key func(Store) ([]byte, error), f func(Store) (done bool, err error)) error
+	// nobody else uses the part, and from the first to the last call nothing is committed; but a Global may be
+	// read and changed by others all the while. If key is not nil, it gives the bytes of the key that f looks for:
+	// parts that cannot have it are left out, and the one that most likely has it comes first.
+	Read(ctx context.Context, key func(Part) ([]byte, error), f func(Part) (done bool, err error)) error
 	// Fault is what readers return for an error that is met after Read, as a scan goes on: as Read returns it.
 	Fault(err error) error
 }
@@ -100,7 +103,7 @@ func (c *cursor[R]) advanceGathered() (ok bool, err error) {
 }
 
 // merged ranges over the rows of all parts. open takes a part's snapshot; nil means that nothing of it is asked for.
-func merged[R any](ctx context.Context, p Parts, key func(Store) ([]byte, error), open func(Store) (*cursor[R], error)) iter.Seq2[R, error] {
+func merged[R any](ctx context.Context, p Parts, key func(Part) ([]byte, error), open func(Part) (*cursor[R], error)) iter.Seq2[R, error] {
 	return seq(func(yield func(R) bool) (err error) {
 		var cursors []*cursor[R]
 		defer func() {
@@ -108,7 +111,7 @@ func merged[R any](ctx context.Context, p Parts, key func(Store) ([]byte, error)
 				err = errors.Join(err, c.close())
 			}
 		}()
-		if err := p.Read(ctx, key, func(s Store) (bool, error) {
+		if err := p.Read(ctx, key, func(s Part) (bool, error) {
 			c, err := open(s)
 			if c != nil {
 				cursors = append(cursors, c)
@@ -187,7 +190,7 @@ func reversed(compare func(a, b []byte) int) func(a, b []byte) int {
 func everyRow(storedRow) bool { return true }
 
 // wrongKind is the error for a part that is not what the reader's handle says.
-func wrongKind[W any](s Store) error {
+func wrongKind[W any](s Part) error {
 	return fmt.Errorf("state: store %s is a %T, and is read as %T", s.Name(), s, *new(W))
 }
 

@@ -26,47 +26,74 @@ func (r KeyValueReader[K, V]) Uncommitted() KeyValueReader[K, V] {
 	return r
 }
 
-func keyValuePart[K, V any](s Store) (*KeyValueStore[K, V], *keyOrder, error) {
-	switch s := s.(type) {
-	case *KeyValueStore[K, V]:
-		return s, nil, nil
-	case *OrderedStore[K, V]:
-		return s.KeyValueStore, s.order, nil
+// keyValuePart is a part of a key-value store, whatever it is made of. Its methods are for whoever has the part, but
+// for encodeKey and decodeRow, which use only what never changes.
+type keyValuePart[K, V any] interface {
+	encodeKey(k K) ([]byte, error)
+	// readKey is the key's value as it is committed, or as it is now.
+	readKey(k K, uncommitted bool) (Value[V], error)
+	// snapshotOf takes one of the rows in a span. narrow says that they are few of many.
+	snapshotOf(sp span, backward, narrow, uncommitted bool) (*snapshot, error)
+	decodeRow(n *snapshot, row storedRow) (Row[K, V], error)
+}
+
+func keyValuePartOf[K, V any](p Part) (keyValuePart[K, V], error) {
+	if s, ok := p.(keyValuePart[K, V]); ok {
+		return s, nil
 	}
-	return nil, nil, wrongKind[KeyValue[K, V]](s)
+	return nil, wrongKind[KeyValue[K, V]](p)
 }
 
 // Get returns the key's value.
 func (r KeyValueReader[K, V]) Get(ctx context.Context, k K) (v Value[V], err error) {
-	err = r.parts.Read(ctx, func(p Store) ([]byte, error) {
-		s, _, err := keyValuePart[K, V](p)
+	err = r.parts.Read(ctx, func(p Part) ([]byte, error) {
+		s, err := keyValuePartOf[K, V](p)
 		if err != nil {
 			return nil, err
 		}
 		return s.encodeKey(k)
-	}, func(p Store) (bool, error) {
-		s, _, err := keyValuePart[K, V](p)
+	}, func(p Part) (bool, error) {
+		s, err := keyValuePartOf[K, V](p)
 		if err != nil {
 			return true, err
 		}
-		key, err := s.keySerde.Append(s.row[:idLen], k)
-		if err != nil {
-			return true, s.fault("encode key", err)
-		}
-		s.row = key
-		v, err = s.read(s.row, r.uncommitted)
+		v, err = s.readKey(k, r.uncommitted)
 		return v.OK, err
 	})
 	return v, err
 }
 
-// encodeKey returns the key's bytes. Unlike all else it may be called whoever has the part.
 func (s *KeyValueStore[K, V]) encodeKey(k K) ([]byte, error) {
 	b, err := s.keySerde.Append([]byte{}, k)
 	if err != nil {
 		return nil, s.fault("encode key", err)
 	}
 	return b, nil
+}
+
+func (s *KeyValueStore[K, V]) readKey(k K, uncommitted bool) (Value[V], error) {
+	key, err := s.keySerde.Append(s.row[:idLen], k)
+	if err != nil {
+		return Value[V]{}, s.fault("encode key", err)
+	}
+	s.row = key
+	return s.read(key, uncommitted)
+}
+
+func (s *KeyValueStore[K, V]) snapshotOf(sp span, backward, narrow, uncommitted bool) (*snapshot, error) {
+	return s.snapshot(nil, []span{sp}, backward, narrow, uncommitted)
+}
+
+func (s *OrderedStore[K, V]) snapshotOf(sp span, backward, narrow, uncommitted bool) (*snapshot, error) {
+	return s.snapshot(s.order, []span{sp}, backward, narrow, uncommitted)
+}
+
+func (s *KeyValueStore[K, V]) decodeRow(n *snapshot, row storedRow) (r Row[K, V], err error) {
+	if r.Key, err = s.keySerde.Decode(n.out.copy(row.key)); err != nil {
+		return r, s.fault("decode key", err)
+	}
+	r.Value, r.Timestamp, err = decodeValue(&s.rowStore, n, row)
+	return r, err
 }
 
 // Range ranges over the rows whose keys' bytes lie in [from, to], both included, in ascending order. An error comes
@@ -82,8 +109,8 @@ func (r KeyValueReader[K, V]) BackwardRange(ctx context.Context, from, to K) ite
 }
 
 // inclusive is the span of keys from one to another, both included.
-func inclusive[K, V any](from, to K) func(*KeyValueStore[K, V]) (span, bool, error) {
-	return func(s *KeyValueStore[K, V]) (sp span, some bool, err error) {
+func inclusive[K, V any](from, to K) func(keyValuePart[K, V]) (span, bool, error) {
+	return func(s keyValuePart[K, V]) (sp span, some bool, err error) {
 		if sp.from, err = s.encodeKey(from); err != nil {
 			return sp, false, err
 		}
@@ -99,7 +126,7 @@ func inclusive[K, V any](from, to K) func(*KeyValueStore[K, V]) (span, bool, err
 // Prefix ranges over the rows whose keys' bytes begin with prefix, otherwise as Range does.
 func (r KeyValueReader[K, V]) Prefix(ctx context.Context, prefix []byte) iter.Seq2[Row[K, V], error] {
 	sp := span{from: bytes.Clone(prefix), to: afterPrefix(prefix)}
-	return r.rows(ctx, func(*KeyValueStore[K, V]) (span, bool, error) { return sp, true, nil }, false)
+	return r.rows(ctx, func(keyValuePart[K, V]) (span, bool, error) { return sp, true, nil }, false)
 }
 
 // All ranges over all rows, otherwise as Range does.
@@ -113,13 +140,13 @@ func (r KeyValueReader[K, V]) BackwardAll(ctx context.Context) iter.Seq2[Row[K, 
 }
 
 // rows ranges over the rows in a span; nil: all.
-func (r KeyValueReader[K, V]) rows(ctx context.Context, in func(*KeyValueStore[K, V]) (span, bool, error), backward bool) iter.Seq2[Row[K, V], error] {
+func (r KeyValueReader[K, V]) rows(ctx context.Context, in func(keyValuePart[K, V]) (span, bool, error), backward bool) iter.Seq2[Row[K, V], error] {
 	compare := bytes.Compare
 	if backward {
 		compare = reversed(compare)
 	}
-	return merged(ctx, r.parts, nil, func(p Store) (*cursor[Row[K, V]], error) {
-		s, order, err := keyValuePart[K, V](p)
+	return merged(ctx, r.parts, nil, func(p Part) (*cursor[Row[K, V]], error) {
+		s, err := keyValuePartOf[K, V](p)
 		if err != nil {
 			return nil, err
 		}
@@ -129,24 +156,14 @@ func (r KeyValueReader[K, V]) rows(ctx context.Context, in func(*KeyValueStore[K
 				return nil, err
 			}
 		}
-		spans := []span{sp}
-		n, err := s.snapshot(order, spans, backward, in != nil, r.uncommitted)
+		n, err := s.snapshotOf(sp, backward, in != nil, r.uncommitted)
 		if err != nil {
 			return nil, err
 		}
-		return &cursor[Row[K, V]]{snapshot: n, spans: spans, keep: everyRow, compare: compare, decode: func(row storedRow) (Row[K, V], error) {
-			return decodeRow(s, n, row)
+		return &cursor[Row[K, V]]{snapshot: n, spans: []span{sp}, keep: everyRow, compare: compare, decode: func(row storedRow) (Row[K, V], error) {
+			return s.decodeRow(n, row)
 		}}, nil
 	})
-}
-
-// decodeRow uses of the store only what never changes.
-func decodeRow[K, V any](s *KeyValueStore[K, V], n *snapshot, row storedRow) (r Row[K, V], err error) {
-	if r.Key, err = s.keySerde.Decode(n.out.copy(row.key)); err != nil {
-		return r, s.fault("decode key", err)
-	}
-	r.Value, r.Timestamp, err = decodeValue(&s.rowStore, n, row)
-	return r, err
 }
 
 // decodeValue uses of the store only what never changes.
@@ -170,12 +187,12 @@ func (r KeyValueReader[K, V]) ApproximateCount(ctx context.Context) (n int64, er
 			err = errors.Join(err, s.close())
 		}
 	}()
-	if err := r.parts.Read(ctx, nil, func(p Store) (bool, error) {
-		s, order, err := keyValuePart[K, V](p)
+	if err := r.parts.Read(ctx, nil, func(p Part) (bool, error) {
+		s, err := keyValuePartOf[K, V](p)
 		if err != nil {
 			return true, err
 		}
-		one, err := s.snapshot(order, []span{{}}, false, false, r.uncommitted)
+		one, err := s.snapshotOf(span{}, false, false, r.uncommitted)
 		if err == nil {
 			snapshots = append(snapshots, one)
 		}

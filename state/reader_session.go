@@ -26,7 +26,7 @@ func (r SessionReader[K, V]) Uncommitted() SessionReader[K, V] {
 	return r
 }
 
-func sessionPart[K, V any](p Store) (*SessionStore[K, V], error) {
+func sessionPart[K, V any](p Part) (*SessionStore[K, V], error) {
 	if s, ok := p.(*SessionStore[K, V]); ok {
 		return s, nil
 	}
@@ -34,8 +34,8 @@ func sessionPart[K, V any](p Store) (*SessionStore[K, V], error) {
 }
 
 // key is for Parts.
-func (r SessionReader[K, V]) key(k K) func(Store) ([]byte, error) {
-	return func(p Store) ([]byte, error) {
+func (r SessionReader[K, V]) key(k K) func(Part) ([]byte, error) {
+	return func(p Part) ([]byte, error) {
 		s, err := sessionPart[K, V](p)
 		if err != nil {
 			return nil, err
@@ -55,7 +55,7 @@ func (s *SessionStore[K, V]) encodeKey(k K) ([]byte, error) {
 
 // Fetch returns the value of the key's session from startMs to endMs.
 func (r SessionReader[K, V]) Fetch(ctx context.Context, k K, startMs, endMs int64) (v Value[V], err error) {
-	err = r.parts.Read(ctx, r.key(k), func(p Store) (bool, error) {
+	err = r.parts.Read(ctx, r.key(k), func(p Part) (bool, error) {
 		s, err := sessionPart[K, V](p)
 		if err != nil {
 			return true, err
@@ -109,11 +109,11 @@ func (r SessionReader[K, V]) All(ctx context.Context) iter.Seq2[WindowRow[K, V],
 
 // rows ranges over the rows with keys from one to another, both included, or of all keys.
 func (r SessionReader[K, V]) rows(ctx context.Context, from, to *K, firstEndMs, lastEndMs, latestStartMs int64, backward bool) iter.Seq2[WindowRow[K, V], error] {
-	var key func(Store) ([]byte, error)
+	var key func(Part) ([]byte, error)
 	if from != nil && from == to {
 		key = r.key(*from)
 	}
-	return merged(ctx, r.parts, key, func(p Store) (*cursor[WindowRow[K, V]], error) {
+	return merged(ctx, r.parts, key, func(p Part) (*cursor[WindowRow[K, V]], error) {
 		s, err := sessionPart[K, V](p)
 		if err != nil {
 			return nil, err

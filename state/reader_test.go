@@ -21,11 +21,11 @@ import (
 // These check readers beside the models of the stores, with the committed content and with that of the open epoch.
 
 // parts are stores that nobody else uses.
-type parts []Store
+type parts []Part
 
 func (p parts) Fault(err error) error { return err }
 
-func (p parts) Read(_ context.Context, key func(Store) ([]byte, error), f func(Store) (bool, error)) error {
+func (p parts) Read(_ context.Context, key func(Part) ([]byte, error), f func(Part) (bool, error)) error {
 	if key != nil {
 		if _, err := key(p[0]); err != nil {
 			return err

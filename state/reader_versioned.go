@@ -28,7 +28,7 @@ func (r VersionedReader[K, V]) Uncommitted() VersionedReader[K, V] {
 	return r
 }
 
-func versionedPart[K, V any](p Store) (*VersionedStore[K, V], error) {
+func versionedPart[K, V any](p Part) (*VersionedStore[K, V], error) {
 	if s, ok := p.(*VersionedStore[K, V]); ok {
 		return s, nil
 	}
@@ -36,8 +36,8 @@ func versionedPart[K, V any](p Store) (*VersionedStore[K, V], error) {
 }
 
 // key is for Parts.
-func (r VersionedReader[K, V]) key(k K) func(Store) ([]byte, error) {
-	return func(p Store) ([]byte, error) {
+func (r VersionedReader[K, V]) key(k K) func(Part) ([]byte, error) {
+	return func(p Part) ([]byte, error) {
 		s, err := versionedPart[K, V](p)
 		if err != nil {
 			return nil, err
@@ -63,7 +63,7 @@ func (r VersionedReader[K, V]) Get(ctx context.Context, k K) (Value[V], error) {
 // GetAsOf returns the value that the key had at timestampMs: the latest if it was valid then, else one that the
 // store's history still covers. Its Timestamp is when it became valid.
 func (r VersionedReader[K, V]) GetAsOf(ctx context.Context, k K, timestampMs int64) (v Value[V], err error) {
-	err = r.parts.Read(ctx, r.key(k), func(p Store) (bool, error) {
+	err = r.parts.Read(ctx, r.key(k), func(p Part) (bool, error) {
 		s, err := versionedPart[K, V](p)
 		if err != nil {
 			return true, err
@@ -170,7 +170,7 @@ func (r VersionedReader[K, V]) BackwardVersions(ctx context.Context, k K, fromMs
 func (r VersionedReader[K, V]) history(ctx context.Context, k K, fromMs, toMs int64, backward bool) iter.Seq2[Version[V], error] {
 	return seq(func(yield func(Version[V]) bool) error {
 		var store *VersionedStore[K, V]
-		for v, err := range merged(ctx, r.parts, r.key(k), func(p Store) (*cursor[version], error) {
+		for v, err := range merged(ctx, r.parts, r.key(k), func(p Part) (*cursor[version], error) {
 			s, err := versionedPart[K, V](p)
 			if err != nil {
 				return nil, err
@@ -204,7 +204,7 @@ func (r VersionedReader[K, V]) history(ctx context.Context, k K, fromMs, toMs in
 // those of one commit, the last one when the loop begins, over all partitions of this instance. Nothing waits for the
 // loop; while it lasts, disk space of the state that it may still read is not given back.
 func (r VersionedReader[K, V]) All(ctx context.Context) iter.Seq2[Row[K, V], error] {
-	return merged(ctx, r.parts, nil, func(p Store) (*cursor[Row[K, V]], error) {
+	return merged(ctx, r.parts, nil, func(p Part) (*cursor[Row[K, V]], error) {
 		s, err := versionedPart[K, V](p)
 		if err != nil {
 			return nil, err

@@ -26,7 +26,7 @@ func (r WindowReader[K, V]) Uncommitted() WindowReader[K, V] {
 	return r
 }
 
-func windowPart[K, V any](p Store) (*WindowStore[K, V], error) {
+func windowPart[K, V any](p Part) (*WindowStore[K, V], error) {
 	if s, ok := p.(*WindowStore[K, V]); ok {
 		return s, nil
 	}
@@ -34,8 +34,8 @@ func windowPart[K, V any](p Store) (*WindowStore[K, V], error) {
 }
 
 // key is for Parts.
-func (r WindowReader[K, V]) key(k K) func(Store) ([]byte, error) {
-	return func(p Store) ([]byte, error) {
+func (r WindowReader[K, V]) key(k K) func(Part) ([]byte, error) {
+	return func(p Part) ([]byte, error) {
 		s, err := windowPart[K, V](p)
 		if err != nil {
 			return nil, err
@@ -55,7 +55,7 @@ func (s *WindowStore[K, V]) encodeKey(k K) ([]byte, error) {
 
 // Fetch returns the value of the key's window that starts at startMs.
 func (r WindowReader[K, V]) Fetch(ctx context.Context, k K, startMs int64) (v Value[V], err error) {
-	err = r.parts.Read(ctx, r.key(k), func(p Store) (bool, error) {
+	err = r.parts.Read(ctx, r.key(k), func(p Part) (bool, error) {
 		s, err := windowPart[K, V](p)
 		switch {
 		case err != nil:
@@ -108,11 +108,11 @@ func (r WindowReader[K, V]) All(ctx context.Context) iter.Seq2[WindowRow[K, V], 
 // rows ranges over the rows with keys from one to another, both included, or of all keys.
 func (r WindowReader[K, V]) rows(ctx context.Context, from, to *K, in timedRange) iter.Seq2[WindowRow[K, V], error] {
 	in.uncommitted = r.uncommitted
-	var key func(Store) ([]byte, error)
+	var key func(Part) ([]byte, error)
 	if from != nil && from == to {
 		key = r.key(*from)
 	}
-	return merged(ctx, r.parts, key, func(p Store) (*cursor[WindowRow[K, V]], error) {
+	return merged(ctx, r.parts, key, func(p Part) (*cursor[WindowRow[K, V]], error) {
 		s, err := windowPart[K, V](p)
 		if err != nil {
 			return nil, err

@@ -10,7 +10,6 @@ import (
 
 	"github.com/moldau-io/moldau/log"
 	"github.com/moldau-io/moldau/serde"
-	"github.com/moldau-io/moldau/state"
 	"github.com/moldau-io/moldau/stream/internal/graph"
 	"github.com/moldau-io/moldau/stream/internal/task"
 )
@@ -26,7 +25,7 @@ type Builder struct {
 	shared  map[string]*sharedStore
 	faults  map[*graph.Node]bool
 	errs    []error
-	handles map[string]state.AnyHandle // of the stores that can be queried, by name
+	handles map[string]queryable // by the store's name
 	built   bool
 }
 
@@ -38,7 +37,7 @@ func NewBuilder() *Builder {
 		sources: map[string]any{},
 		shared:  map[string]*sharedStore{},
 		faults:  map[*graph.Node]bool{},
-		handles: map[string]state.AnyHandle{},
+		handles: map[string]queryable{},
 	}
 }
 

@@ -69,6 +69,7 @@ func (b *Builder) maintains(n *graph.Node, handle func() state.AnyHandle) {
 		if h == nil {
 			return
 		}
+		b.queryable(h, n.Store)
 		s := b.shared[h.Name()]
 		if s == nil {
 			return

@@ -66,6 +66,7 @@ func (b *Builder) useStores(n *graph.Node, handles []state.AnyHandle) []*sharedS
 		if s == nil {
 			s = &sharedStore{handle: h, at: n.At, store: &graph.Store{Name: h.Name(), Node: n, Config: state.ChangelogConfig(h)}}
 			b.shared[h.Name()] = s
+			b.queryable(h, s.store)
 		} else if err := state.Conflict(s.handle, h); err != nil {
 			b.fail(n, "Stores: the store %q was given to %s at %s by a different handle: %w", h.Name(), s.store.Node.Op, s.at, err)
 			continue

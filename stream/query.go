@@ -25,9 +25,10 @@ var ErrElsewhere = engine.ErrElsewhere
 // ErrUnknownStore is matched by Query's error if the topology has no store of that name that can be queried.
 var ErrUnknownStore = errors.New("no such store")
 
-// Query returns the reader of a store, given by the handle that a table was kept in with As: a
-// state.KeyValueReader, WindowReader, SessionReader or VersionedReader, as the handle is. It may be called before the
-// application runs, once for all readings; the reader's methods fail with ErrNotRunning until it does.
+// Query returns the reader of a store, given by its handle: that in which a table or a global table is kept (As), or one
+// that processors were given (Stores) or maintain (GlobalProcess). It is a state.KeyValueReader, WindowReader,
+// SessionReader or VersionedReader, as the handle is. Query may be called before the application runs, once for all
+// readings; the reader's methods fail with ErrNotRunning until it does.
 //
 // A reader sees what is committed, never what an epoch under way has put, which may be taken back; its Uncommitted
 // method gives a reader that does. Each reading is as of one commit, over all partitions that this instance has. It
@@ -35,8 +36,12 @@ var ErrUnknownStore = errors.New("no such store")
 // context bounds that. In turn the application waits for a reading for as long as it takes to find a row, or to begin a
 // scan, and not for the loop over a scan.
 //
-// A store whose table is fed from a topic that others write is asked in the partition where Kafka's partitioner puts
-// the key, and if it is not there in all others.
+// A store whose table is fed from a topic that others write, or whose keys are up to a processor, is asked in the
+// partition where Kafka's partitioner puts the key, and if it is not there in all others. Processors may put one key in
+// several partitions: Get then gives one of the rows, that of the partitioner's partition or else of the lowest, and
+// scans give them all.
+//
+// A global store is in no epoch: each reading is as of a moment, and waits for nothing. Uncommitted makes no difference.
 func Query[R any](app *App, handle state.Queryable[R]) (R, error) {
 	var none R
 	if app == nil {
@@ -56,14 +61,14 @@ type appParts struct {
 }
 
 // Read is for the reader.
-func (p appParts) Read(ctx context.Context, key func(state.Store) ([]byte, error), f func(state.Store) (done bool, err error)) error {
+func (p appParts) Read(ctx context.Context, key func(state.Part) ([]byte, error), f func(state.Part) (done bool, err error)) error {
 	return p.Fault(p.app.read(ctx, p.what, key, f))
 }
 
 // Fault turns the runtime's errors into those of this package.
 func (p appParts) Fault(err error) error { return unavailable(p.what.Store.Name, err) }
 
-func (a *App) read(ctx context.Context, what engine.Reading, key func(state.Store) ([]byte, error), f func(state.Store) (done bool, err error)) error {
+func (a *App) read(ctx context.Context, what engine.Reading, key func(state.Part) ([]byte, error), f func(state.Part) (done bool, err error)) error {
 	select {
 	case <-a.running:
 		return a.runner.Read(ctx, what, key, f)
@@ -95,29 +100,30 @@ func unavailable(store string, err error) error {
 	return fmt.Errorf("stream: query store %q: %w", store, err)
 }
 
+// queryable is a store that can be queried, and a handle of it.
+type queryable struct {
+	handle state.AnyHandle
+	store  *graph.Store
+}
+
 // queryable notes that the store may be queried.
-func (b *Builder) queryable(h state.AnyHandle) { b.handles[h.Name()] = h }
+func (b *Builder) queryable(h state.AnyHandle, s *graph.Store) { b.handles[h.Name()] = queryable{h, s} }
 
 // stored finds the handle's store.
 func (t *Topology) stored(h state.AnyHandle) (engine.Reading, error) {
 	declared, ok := t.handles[h.Name()]
 	if !ok {
 		names := slices.Sorted(maps.Keys(t.handles))
-		there := "no table is kept in a store with As"
+		there := "no store was given a handle, by As or Stores"
 		if len(names) > 0 {
 			there = fmt.Sprintf("there are %q", names)
 		}
 		return engine.Reading{}, fmt.Errorf("%w: %q; %s", ErrUnknownStore, h.Name(), there)
 	}
-	if reflect.TypeOf(declared) != reflect.TypeOf(h) {
-		return engine.Reading{}, fmt.Errorf("store %q is a %s, and the handle is a %s", h.Name(), handleType(declared), handleType(h))
+	if reflect.TypeOf(declared.handle) != reflect.TypeOf(h) {
+		return engine.Reading{}, fmt.Errorf("store %q is a %s, and the handle is a %s", h.Name(), handleType(declared.handle), handleType(h))
 	}
-	for _, n := range t.graph.Nodes {
-		if n.Store != nil && n.Store.Name == h.Name() {
-			return engine.Reading{Store: n.Store, Partition: keyPartition}, nil
-		}
-	}
-	return engine.Reading{}, fmt.Errorf("%w: %q", ErrUnknownStore, h.Name())
+	return engine.Reading{Store: declared.store, Partition: keyPartition}, nil
 }
 
 // handleType is for messages.

@@ -76,7 +76,7 @@ func (t *Table[K, V]) As(store state.Handle[K, V]) *Table[K, V] {
 			return t
 		}
 		t.n.g.Store.Name = store.Name()
-		t.n.b.queryable(store)
+		t.n.b.queryable(store, t.n.g.Store)
 		_, t.setValue = store.Serdes() // how windowed keys are written is their windows' to say
 		return t
 	}
@@ -97,7 +97,7 @@ func (t *Table[K, V]) As(store state.Handle[K, V]) *Table[K, V] {
 		t.materialize()
 	}
 	t.n.g.Store.Name, t.n.g.Store.Config = store.Name(), config
-	t.n.b.queryable(store)
+	t.n.b.queryable(store, t.n.g.Store)
 	t.setKey, t.setValue = store.Serdes()
 	return t
 }

@@ -14,7 +14,7 @@ import (
 type Topology struct {
 	graph   *graph.Graph
 	open    map[*graph.Node]func(*task.Task) (task.Source, error)
-	handles map[string]state.AnyHandle // of the stores that can be queried, by name
+	handles map[string]queryable // by the store's name
 }
 
 // Describe draws the topology as text, in the form of Kafka Streams' Topology.describe: its

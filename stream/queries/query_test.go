@@ -398,22 +398,26 @@ func TestQueriesSeeCommits(t *testing.T) {
 	for _, c := range []struct {
 		name        string
 		abort, take int
+		topology    *stream.Topology
 		config      stream.Config
 	}{
-		{"epochs aborted", 3, 0, stream.Config{Workers: 3}},
-		{"at least once", 0, 0, stream.Config{Guarantee: stream.AtLeastOnce}},
-		{"partitions taken away", 0, 12, stream.Config{}},
+		{"epochs aborted", 3, 0, build(t, nil), stream.Config{Workers: 3}},
+		{"at least once", 0, 0, build(t, nil), stream.Config{Guarantee: stream.AtLeastOnce}},
+		{"partitions taken away", 0, 12, build(t, nil), stream.Config{}},
+		{"a processor's store", 3, 12, buildProcessors(t), stream.Config{Workers: 3}},
 	} {
-		t.Run(c.name, func(t *testing.T) { testQueriesSeeCommits(t, &witness{abort: c.abort, take: c.take}, c.config) })
+		t.Run(c.name, func(t *testing.T) {
+			testQueriesSeeCommits(t, &witness{abort: c.abort, take: c.take}, c.topology, c.config)
+		})
 	}
 }
 
-func testQueriesSeeCommits(t *testing.T, w *witness, config stream.Config) {
+func testQueriesSeeCommits(t *testing.T, w *witness, topology *stream.Topology, config stream.Config) {
 	const partitions, rounds, perRound = 3, 20, 100
 	lg := openLog(t, partitions)
 	w.Broker, w.at, w.totals = lg, map[log.TopicPartition]int64{}, map[int64]bool{0: true}
 	config.Broker, config.CommitInterval, config.MaxEpochBytes, config.CacheBytes = w, time.Millisecond, 3000, 1
-	app := newApp(t, build(t, nil), config)
+	app := newApp(t, topology, config)
 	r, err := stream.Query(app, counts)
 	if err != nil {
 		t.Fatal(err)

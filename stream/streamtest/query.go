@@ -26,7 +26,7 @@ type driverParts struct {
 }
 
 // Read is for the reader.
-func (p driverParts) Read(_ context.Context, key func(state.Store) ([]byte, error), f func(state.Store) (done bool, err error)) error {
+func (p driverParts) Read(_ context.Context, key func(state.Part) ([]byte, error), f func(state.Part) (done bool, err error)) error {
 	return p.Fault(p.d.engine.Read(p.what, key, f))
 }
 

@@ -17,6 +17,8 @@ import (
 //
 // A worker that is waited for is asked to return after turn, so that readers without end leave it as much at a time;
 // and the lock, a channel, goes to who waits longest: no worker waits but for the readers that came before it.
+//
+// A global store is no task's, and no part of the epoch: whoever reads it waits for nobody.
 
 // turn is how long a worker has a task before a reader may ask for it.
 const turn = 200 * time.Microsecond
@@ -27,7 +29,7 @@ var ErrUnassigned = errors.New("its partitions are being assigned and restored")
 // ErrElsewhere says that a partition is another instance's.
 var ErrElsewhere = errors.New("the partition is with another instance of the application")
 
-// Reading is what is read: a store, in all of its tasks.
+// Reading is what is read: a store, in all of its tasks, or a global one.
 type Reading struct {
 	Store *graph.Store
 	// Partition chooses among n partitions by a key's bytes.
@@ -39,11 +41,24 @@ type Reading struct {
 // most likely has it comes first.
 //
 // It is for who drives the engine without a Runner.
-func (e *Engine) Read(what Reading, key func(state.Store) ([]byte, error), f func(state.Store) (done bool, err error)) error {
+func (e *Engine) Read(what Reading, key func(state.Part) ([]byte, error), f func(state.Part) (done bool, err error)) error {
+	if e.isGlobal(what) {
+		return e.readGlobal(what, f)
+	}
 	return e.read(what, key, func(s *Slot) (bool, error) { return f(s.stores[what.Store.Name]) })
 }
 
-func (e *Engine) read(what Reading, key func(state.Store) ([]byte, error), visit func(*Slot) (done bool, err error)) error {
+func (e *Engine) isGlobal(what Reading) bool {
+	return e.cfg.Plan.Graph.Subs[what.Store.Node.Sub].Global
+}
+
+// readGlobal is read of a store that is whole here. It may be called concurrently.
+func (e *Engine) readGlobal(what Reading, f func(state.Part) (done bool, err error)) error {
+	_, err := f(e.globalStores[what.Store.Name])
+	return err
+}
+
+func (e *Engine) read(what Reading, key func(state.Part) ([]byte, error), visit func(*Slot) (done bool, err error)) error {
 	var slots []*Slot
 	for _, s := range e.Slots() {
 		if s.ID.Sub == what.Store.Node.Sub && s.stores[what.Store.Name] != nil {
@@ -109,7 +124,15 @@ func (e *Engine) sourcePartitions(sub int) (n int32, same bool) {
 // Read is Engine's Read while the application runs; it may be called concurrently. f is called while the task does
 // nothing else, and all calls of f happen within one epoch. Read waits for an epoch that is being committed or
 // aborted, and for the records at hand, but not once ctx is done.
-func (r *Runner) Read(ctx context.Context, what Reading, key func(state.Store) ([]byte, error), f func(state.Store) (done bool, err error)) error {
+func (r *Runner) Read(ctx context.Context, what Reading, key func(state.Part) ([]byte, error), f func(state.Part) (done bool, err error)) error {
+	if r.e.isGlobal(what) {
+		select {
+		case <-r.ended: // one in memory could still answer
+			return ErrStopped
+		default:
+			return r.e.readGlobal(what, f)
+		}
+	}
 	if err := r.beginReading(ctx); err != nil {
 		return err
 	}
