@@ -33,6 +33,7 @@ var examples = []struct {
 	{"pageviews", "views views-per-minute late-views", checkPageviews},
 	{"orders", "orders payments customers settled-orders revenue", checkOrders},
 	{"sessions", "clicks sessions late-clicks", checkSessions},
+	{"alerts", "readings alerts", checkAlerts},
 }
 
 // Each program ends by itself, and is right. Killed on its way and run again, it goes on, and ends with the same.

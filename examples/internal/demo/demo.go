@@ -29,17 +29,18 @@ type Demo struct {
 	speed     float64 // of the input's time, by the clock's; 0: as fast as can be
 	mu        sync.Mutex
 	followers []follower
+	atEnd     func(context.Context) error
 }
 
 // Main runs an example and ends the process: with code 0 when run is done, 130 when it was interrupted, 2 when the
 // command line is not understood, and 1 when something failed. speed is how much faster than the clock the time of
-// the input runs, unless a flag says otherwise.
-func Main(speed float64, run func(context.Context, *Demo) error) {
+// the input runs, unless a flag says otherwise. more defines flags of the example's own.
+func Main(speed float64, run func(context.Context, *Demo) error, more ...func(*flag.FlagSet)) {
 	name := filepath.Base(os.Args[0])
 	// A second signal ends the process at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	switch err := start(ctx, name, speed, run); {
+	switch err := start(ctx, name, speed, run, more); {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 	case errors.Is(err, errUsage):
 		os.Exit(2) // package flag has said what is wrong
@@ -55,11 +56,14 @@ func Main(speed float64, run func(context.Context, *Demo) error) {
 // errUsage: the command line is not understood.
 var errUsage = errors.New("usage")
 
-func start(ctx context.Context, name string, speed float64, run func(context.Context, *Demo) error) (err error) {
+func start(ctx context.Context, name string, speed float64, run func(context.Context, *Demo) error, more []func(*flag.FlagSet)) (err error) {
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	data := flags.String("data", "", "keep the log and the state in this `directory`, and go on from what is there (default: a temporary one)")
 	seed := flags.Uint64("seed", 1, "the `number` that the input is generated from")
 	flags.Float64Var(&speed, "speed", speed, "how many `times` faster than the clock the input's time runs; 0: as fast as can be")
+	for _, define := range more {
+		define(flags)
+	}
 	if err := flags.Parse(os.Args[1:]); err != nil {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}

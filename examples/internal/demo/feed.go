@@ -42,6 +42,9 @@ func (e Event) Delayed(d time.Duration) Event {
 	return e
 }
 
+// AtEnd has f called, by Play, when all that comes of the events is committed, while the application still runs.
+func (d *Demo) AtEnd(f func(context.Context) error) { d.atEnd = f }
+
 // Play runs the application while the events come in, until all that comes of them is committed and was seen by
 // those who follow it. Events that are in the log already, of a run before, do not come again: they have to be those
 // of the same seed.
@@ -60,6 +63,9 @@ func (d *Demo) Play(ctx context.Context, app *stream.App, events []Event) error 
 	err = d.feed(ctx, events)
 	if err == nil {
 		err = app.WaitIdle(ctx)
+	}
+	if err == nil && d.atEnd != nil {
+		err = d.atEnd(ctx)
 	}
 	cancel()
 	if runErr := <-ended; runErr != nil {
