@@ -41,7 +41,7 @@ func CoPart[K, V, A any](g *Grouped[K, V], add func(K, V, A) A) Part[K, A] {
 // Cogrouped is several grouped streams with one kind of key, ready to be aggregated into one table.
 type Cogrouped[K, A any] struct{ parts []Part[K, A] }
 
-// Cogroup brings parts together. They must have equally many partitions.
+// Cogroup brings parts together. Their topics have to have equally many partitions, as those of a join have to.
 func Cogroup[K, A any](first Part[K, A], more ...Part[K, A]) *Cogrouped[K, A] {
 	return &Cogrouped[K, A]{append([]Part[K, A]{first}, more...)}
 }
@@ -118,6 +118,7 @@ func cogroupNode[KO, K, A any](c *Cogrouped[K, A], op string, opts []Option) *no
 		parents = append(parents, p.in)
 	}
 	n := newNode[KO, change[A]](first.b, op, operatorSettings(opts), parents...)
+	n.g.Copartitioned = true
 	for _, p := range c.parts {
 		if p.b != first.b {
 			first.b.fail(n.g, "the parts are of different builders")

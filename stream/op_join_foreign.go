@@ -15,9 +15,9 @@ import (
 // that one's. Left rows that point nowhere are counted as dropped. A deletion may be sent on for a row that was
 // not there.
 //
-// The two tables need not have as many partitions as each other. A left row tells the task of the row that it
-// points to, through a topic of the application's own, and is responded through another; what it points to is kept
-// in a store there. Responses that its next change overtook are dropped, by a hash of its value: l's values have to
+// The two tables need not have as many partitions as each other; of one that comes of several topics, these have to. A
+// left row tells the task of the row that it points to, through a topic of the application's own, and is responded
+// through another; what it points to is kept in a store there. Responses that its next change overtook are dropped, by a hash of its value: l's values have to
 // be encoded to the same bytes each time. Tables read from topics have to be partitioned by key as Kafka's
 // producers do.
 //
@@ -54,7 +54,7 @@ type foreignJoin[K, L, FK, R, O any] struct {
 func joinForeign[K, L, FK, R, O any](l *Table[K, L], r *Table[FK, R], op string, key func(K, L) (FK, bool), join func(L, R, bool) O, left bool, opts []Option) *Table[K, O] {
 	b := l.n.b
 	n := newNode[K, change[O]](b, op, operatorSettings(opts), l.n.g)
-	n.g.After = []*graph.Node{l.n.g, r.n.g}
+	n.g.After, n.g.Copartitioned = []*graph.Node{l.n.g, r.n.g}, true
 	j := &foreignJoin[K, L, FK, R, O]{l: l, r: r, o: newTable[K, O](n, l.keySerde, nil), key: key, join: join, left: left}
 	if r.n.b != b {
 		n.g.After = nil
@@ -77,16 +77,16 @@ func joinForeign[K, L, FK, R, O any](l *Table[K, L], r *Table[FK, R], op string,
 // connect makes the nodes between the two tables.
 func (j *foreignJoin[K, L, FK, R, O]) connect(op string) {
 	n, right := j.o.n, j.r.n.g
-	out, in := foreignTopic(&n.b.graph, n.g, op, "subscription-registration", j.l.n.g, right)
+	out, in := foreignTopic(&n.b.graph, n.g, op, "subscription-registration", j.l.n.g)
 	j.subscriptions = &node[FK, subscription]{b: n.b, g: out, inheritKey: j.r.keySerde, setValue: subscriptionSerde{}}
 	sinkInto(j.subscriptions, nil)
 	subscribed := &node[FK, subscription]{b: n.b, g: in, inheritKey: j.r.keySerde, setValue: subscriptionSerde{}}
 	subscribed.opens(Topic[FK, subscription]{})
 
-	j.subscribers = n.b.graph.Add(&graph.Node{Op: op, At: n.g.At, Of: n.g, Part: "subscription-store", Parents: []*graph.Node{in, right}})
+	j.subscribers = n.b.graph.Add(&graph.Node{Op: op, At: n.g.At, Of: n.g, Part: "subscription-store", Parents: []*graph.Node{in, right}, Copartitioned: true})
 	j.subscribers.Store = &graph.Store{Node: j.subscribers}
 
-	out, in = foreignTopic(&n.b.graph, n.g, op, "subscription-response", j.subscribers, j.l.n.g)
+	out, in = foreignTopic(&n.b.graph, n.g, op, "subscription-response", j.subscribers)
 	j.responses = &node[[]byte, response[[]byte]]{b: n.b, g: out, setKey: serde.Bytes, setValue: responseSerde[[]byte]{serde.Bytes}}
 	sinkInto(j.responses, func(r Record[[]byte, response[[]byte]], _ int32) int32 { return r.Value.partition })
 	responded := &node[K, response[R]]{b: n.b, g: in, inheritKey: j.l.keySerde, inheritValue: func() serde.Serde[response[R]] {
@@ -113,10 +113,10 @@ func (j *foreignJoin[K, L, FK, R, O]) connect(op string) {
 	})
 }
 
-// foreignTopic makes a topic between the two sides of a join, with the nodes that write and read it. It is read
-// where like's records are, and by the tasks that have them.
-func foreignTopic(g *graph.Graph, of *graph.Node, op, part string, from, like *graph.Node) (out, in *graph.Node) {
-	topic := &graph.Topic{Repartition: true, Like: like}
+// foreignTopic makes a topic between the two sides of a join, with the nodes that write and read it. It has as many
+// partitions as what the reading side is made of, whose tasks its records are for.
+func foreignTopic(g *graph.Graph, of *graph.Node, op, part string, from *graph.Node) (out, in *graph.Node) {
+	topic := &graph.Topic{Repartition: true, Follows: true}
 	out = g.Add(&graph.Node{Kind: graph.Sink, Op: op, At: of.At, Of: of, Part: part, Parents: []*graph.Node{from}, Topic: topic})
 	topic.Owner = out
 	return out, g.Add(&graph.Node{Kind: graph.Source, Op: op, At: of.At, Topic: topic})

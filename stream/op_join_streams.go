@@ -20,6 +20,9 @@ import (
 // be kept, once they met what is left. If an operator before the join changed a stream's keys, that stream
 // goes through a repartition topic first. A stream can be joined with itself: then a record meets itself, too.
 //
+// The topics that the two streams come from have to have equally many partitions, or equal keys would not meet: else
+// App.Run ends with an error that names them, before the first record. A repartition topic has as many as the other side.
+//
 // join may change what it is given: it is its own.
 func JoinStreams[K, L, R, O any](l *Stream[K, L], r *Stream[K, R], w windows.Join, join func(L, R) O, opts ...JoinOption) *Stream[K, O] {
 	j := func(left L, right R, _ Sides) O { return join(left, right) }
@@ -54,6 +57,7 @@ func joinStreams[K, L, R, O any](l *Stream[K, L], r *Stream[K, R], op string, w 
 		right = joinSide(r, "RepartitionRight", "right", set, alone != 0)
 	}
 	n := newNode[K, O](left.b, op, set, left.g, right.g)
+	n.g.Copartitioned = true
 	n.inheritKey = left.keySerde
 	checkJoin(n, set, l.rekeyed || r.rekeyed)
 	if set.grace != nil {

@@ -13,7 +13,8 @@ import (
 // is known: with Grace, records wait until it should be.
 //
 // Records without a key or without a value are dropped and counted. If an operator before the join changed
-// the stream's keys, the stream goes through a repartition topic first.
+// the stream's keys, the stream goes through a repartition topic first. Stream and table have to have equally many
+// partitions: see JoinStreams.
 //
 // join may change what it is given: it is its own.
 func JoinTable[K, V, R, O any](s *Stream[K, V], t *Table[K, R], join func(V, R) O, opts ...JoinOption) *Stream[K, O] {
@@ -31,6 +32,7 @@ func joinTable[K, V, R, O any](s *Stream[K, V], t *Table[K, R], op string, left 
 	set := joinSettings(opts)
 	in := joinSide(s, "RepartitionLeft", "left", set, left)
 	n := newNode[K, O](in.b, op, set, in.g, t.n.g)
+	n.g.Copartitioned = true
 	n.inheritKey = in.keySerde
 	checkJoin(n, set, s.rekeyed)
 	if !sameBuilder(n, in.b, t.n.b) {

@@ -8,7 +8,8 @@ import (
 
 // JoinTables is the table of the rows that both tables have: join makes a row's value of theirs. It changes
 // whenever one of them changes. A result's timestamp is the later of the two rows'. A result that is nil is
-// no row. Both tables are kept in stores, or computed from tables that are.
+// no row. Both tables are kept in stores, or computed from tables that are. They have to have equally many
+// partitions: see JoinStreams.
 //
 // join may be called again for a row that it was called for before, to tell what the row was: it has to
 // give the same then.
@@ -36,6 +37,7 @@ type joinSides struct{ needLeft, needRight bool }
 func joinTables[K, L, R, O any](l *Table[K, L], r *Table[K, R], op string, join func(L, R, Sides) O, need joinSides, opts []Option) *Table[K, O] {
 	b := l.n.b
 	n := newNode[K, change[O]](b, op, operatorSettings(opts), l.n.g, r.n.g)
+	n.g.Copartitioned = true
 	o := newTable[K, O](n, l.keySerde, nil)
 	if r.n.b != b {
 		b.fail(n.g, "the two tables are of different builders")

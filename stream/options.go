@@ -81,8 +81,9 @@ func (n Name) repartition(s *settings) { n.operator(s) }
 // PartitionCount is an option of operators that repartition. See Partitions.
 type PartitionCount struct{ n int }
 
-// Partitions sets the number of partitions of the operator's repartition topic, at least 1. Without it,
-// there are as many as the stream has before.
+// Partitions sets the number of partitions of the operator's repartition topic, at least 1. Without it, there are as many
+// as the topics have that it is joined with, or else as the stream has before. It has to be the number of those topics of
+// the application's input that it is joined with: else App.Run ends with an error, before the first record.
 func Partitions(n int) PartitionCount { return PartitionCount{n} }
 
 func (p PartitionCount) repartition(s *settings) {

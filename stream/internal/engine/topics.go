@@ -15,7 +15,7 @@ import (
 )
 
 // resolveTopics finds the topics that must exist, decides how many partitions the application's own have,
-// and creates these.
+// and creates these. Nothing is created if the topics of a join do not go together.
 func (e *Engine) resolveTopics(ctx context.Context) error {
 	g := e.cfg.Plan.Graph
 	var names []string
@@ -42,11 +42,8 @@ func (e *Engine) resolveTopics(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if err := e.checkChangelogs(); err != nil {
-		return err
-	}
 	own, err := e.ownTopics()
-	if err != nil {
+	if err := errors.Join(e.checkChangelogs(), err); err != nil {
 		return err
 	}
 	if err := e.cfg.Broker.CreateTopics(ctx, own); err != nil {
@@ -117,35 +114,26 @@ func (e *Engine) tombstones(topic string) (from int64, retention time.Duration) 
 
 const defaultTombstoneRetentionMs = 24 * 60 * 60 * 1000 // Kafka's delete.retention.ms
 
-// ownTopics lists the repartition and changelog topics. A sub-topology has as many tasks as its largest
+// ownTopics lists the repartition and changelog topics, and counts tasks: a sub-topology has as many as its largest
 // source topic has partitions.
 func (e *Engine) ownTopics() ([]log.TopicSpec, error) {
 	g := e.cfg.Plan.Graph
-	c := partitionCounts{e: e, writer: map[*graph.Topic]int{}, of: map[*graph.Topic]int32{}, under: map[*graph.Topic]bool{}}
-	for _, sub := range g.Subs {
-		for _, t := range sub.Sinks() {
-			c.writer[t] = sub.ID
-		}
+	partitions, err := partitionCounts(g, e.cfg.Application, func(topic string) int32 { return e.topics[topic].Partitions })
+	if err != nil {
+		return nil, err
 	}
 	e.tasks = make([]int32, len(g.Subs))
 	var own []log.TopicSpec
 	for _, id := range g.Order {
 		sub := g.Subs[id]
-		var err error
-		if e.tasks[id], err = c.tasks(id); err != nil {
-			return nil, err
-		}
+		e.tasks[id] = mostPartitions(sub.Sources(), partitions)
 		for _, t := range sub.Sinks() {
 			if !t.Repartition {
 				continue
 			}
-			n, err := c.partitions(t)
-			if err != nil {
-				return nil, err
-			}
 			own = append(own, log.TopicSpec{
 				Name:       t.FullName(e.cfg.Application),
-				Partitions: n,
+				Partitions: partitions[t],
 				Config:     internalConfig(map[string]string{"cleanup.policy": "delete", "retention.ms": "-1"}),
 			})
 		}
@@ -161,55 +149,6 @@ func (e *Engine) ownTopics() ([]log.TopicSpec, error) {
 		}
 	}
 	return own, nil
-}
-
-// partitionCounts finds how many partitions topics have: the application's own as many as they are given, or as
-// what they are like, or as whoever writes them has tasks.
-type partitionCounts struct {
-	e      *Engine
-	writer map[*graph.Topic]int // sub-topologies
-	of     map[*graph.Topic]int32
-	under  map[*graph.Topic]bool // being found
-}
-
-func (c partitionCounts) tasks(sub int) (int32, error) {
-	return c.most(c.e.cfg.Plan.Graph.Subs[sub].Sources())
-}
-
-func (c partitionCounts) most(topics []*graph.Topic) (most int32, err error) {
-	for _, t := range topics {
-		n, err := c.partitions(t)
-		if err != nil {
-			return 0, err
-		}
-		most = max(most, n)
-	}
-	return most, nil
-}
-
-func (c partitionCounts) partitions(t *graph.Topic) (n int32, err error) {
-	if n := c.of[t]; n > 0 {
-		return n, nil
-	}
-	switch {
-	case !t.Repartition:
-		n = c.e.topics[t.Name].Partitions
-	case t.Partitions > 0:
-		n = t.Partitions
-	case c.under[t]:
-		return 0, fmt.Errorf("%s: the number of partitions of repartition topic %s follows from itself, in a circle; give it one with Partitions",
-			t.Owner.At, t.Name)
-	default:
-		c.under[t] = true
-		if t.Like != nil {
-			n, err = c.most(t.Like.Origins())
-		} else {
-			n, err = c.tasks(c.writer[t])
-		}
-		delete(c.under, t)
-	}
-	c.of[t] = n
-	return n, err
 }
 
 // internalConfig is the settings of an internal topic: timestamps are those of the records, whatever a cluster's topics

@@ -26,8 +26,11 @@ type Node struct {
 	After   []*Node // what it is named after; nil: Parents
 	Of      *Node   // the operator that it is a part of, or nil: then it is named after that and Part
 	Part    string
-	Topic   *Topic
-	Store   *Store // the store it owns, or nil
+	// Copartitioned: it finds records of its parents that have equal keys, so that these have to be in one task: all
+	// topics that its parents' records come from have to have equally many partitions.
+	Copartitioned bool
+	Topic         *Topic
+	Store         *Store // the store it owns, or nil
 	// Uses are stores that it may share with others: all who use one are in one sub-topology.
 	Uses  []*Store
 	Sub   int // index of its sub-topology, set by Resolve
@@ -52,11 +55,12 @@ type Topic struct {
 	Name string // of an internal topic: set by Resolve, without the application's prefix and the suffix
 	// Repartition: the topic is the application's own, between two of its sub-topologies.
 	Repartition bool
-	// Partitions of a repartition topic; 0: as many as the sub-topologies that write it have tasks.
+	// Partitions of a repartition topic; 0: as many as what it is joined with has, or else as the sub-topology that
+	// writes it has tasks.
 	Partitions int32
-	// Like: the topic has as many partitions as those that this node's records come from, since what it carries
-	// is for the tasks they are in; nil: see Partitions.
-	Like *Node
+	// Follows: the number of partitions is that of the topics that this one is joined with, since what it carries is for
+	// the tasks that read those; who writes it does not matter.
+	Follows bool
 	// Owner names a repartition topic: the grouping that asked for it.
 	Owner *Node
 	// FromEnd: a source begins at the topic's end where nothing is committed.

@@ -146,7 +146,7 @@ func TestPartsAndOrigins(t *testing.T) {
 	a := g.Add(&Node{Kind: Source, Op: "From", Topic: &Topic{Name: "a"}})
 	b := g.Add(&Node{Kind: Source, Op: "From", Topic: &Topic{Name: "b"}})
 	join := g.Add(&Node{Op: "Join", Parents: []*Node{a}, After: []*Node{a, b}})
-	topic := &Topic{Repartition: true, Like: join}
+	topic := &Topic{Repartition: true, Follows: true}
 	out := g.Add(&Node{Kind: Sink, Op: "Join", Parents: []*Node{a}, Of: join, Part: "out", Topic: topic})
 	topic.Owner = out
 	in := g.Add(&Node{Kind: Source, Op: "Join", Topic: topic})
