@@ -5,6 +5,9 @@
 //	d := streamtest.New(t, topology)
 //	streamtest.Input(d, lines).Pipe(nil, "all streams lead to Kafka", 0)
 //	r, ok := streamtest.Output(d, wordCounts).Next()
+//
+// In between, a test may commit, abort, kill and start again, and have the power fail: Driver's Commit, Abort, Restart,
+// and CrashInCommit.
 package streamtest
 
 import (
@@ -17,8 +20,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-
+	"github.com/moldau-io/moldau/internal/crashfs"
 	"github.com/moldau-io/moldau/log"
 	"github.com/moldau-io/moldau/stream"
 	"github.com/moldau-io/moldau/stream/internal/bridge"
@@ -39,7 +41,7 @@ type Driver struct {
 	options  options
 	topology *stream.Topology
 	plan     *task.Plan
-	fs       *vfs.MemFS
+	fs       *crashfs.FS
 	clock    *Clock
 	log      *log.Log
 	engine   *engine.Engine
@@ -53,6 +55,7 @@ type Driver struct {
 type output interface {
 	committed()
 	aborted()
+	crashed()
 }
 
 type options struct {
@@ -65,6 +68,8 @@ type options struct {
 	cacheBytes  int64
 	topics      []string
 	handlers    stream.Config
+	sync        log.Sync
+	broker      func(*log.Log) log.Broker // what the application gets for the log
 }
 
 // Option changes how a Driver runs its topology.
@@ -126,15 +131,23 @@ func DeadLetterTopic(name string) Option {
 	}
 }
 
+// Sync sets when what is appended to the log is safe from a power failure; without it, the log's mode is log.SyncOS, in
+// which it never is for sure. Before CrashInCommit and its like it has to be log.SyncCommit. In that mode an Output has
+// records once they are on the disk: with the next commit at the latest.
+func Sync(s log.Sync) Option { return func(o *options) { o.sync = s } }
+
 // New starts a topology. It stops when the test ends.
 func New(t testing.TB, topology *stream.Topology, opts ...Option) *Driver {
 	t.Helper()
 	d := &Driver{
 		t:        t,
 		topology: topology,
-		options:  options{application: "test", partitions: 1, cacheBytes: 16 << 20},
-		fs:       vfs.NewCrashableMem(),
-		clock:    NewClock(time.Unix(0, 0)),
+		options: options{
+			application: "test", partitions: 1, cacheBytes: 16 << 20, sync: log.SyncOS,
+			broker: func(lg *log.Log) log.Broker { return lg },
+		},
+		fs:    crashfs.New(crashfs.Options{}),
+		clock: NewClock(time.Unix(0, 0)),
 	}
 	for _, o := range opts {
 		o(&d.options)
@@ -149,7 +162,7 @@ func New(t testing.TB, topology *stream.Topology, opts ...Option) *Driver {
 
 func (d *Driver) openLog() {
 	d.t.Helper()
-	lg, err := log.Open(logDir, log.Options{Sync: log.SyncOS, FS: d.fs, Logger: discard, JournalBytes: 1 << 20})
+	lg, err := log.Open(logDir, log.Options{Sync: d.options.sync, FS: d.fs, Logger: discard, JournalBytes: 1 << 20})
 	if err != nil {
 		d.t.Fatalf("streamtest: open log: %v", err)
 	}
@@ -202,7 +215,7 @@ func (d *Driver) start() {
 	d.t.Helper()
 	e, err := engine.Open(context.Background(), engine.Config{
 		Application:  d.options.application,
-		Broker:       d.log,
+		Broker:       d.options.broker(d.log),
 		Guarantee:    d.options.guarantee,
 		Plan:         d.plan,
 		StateDir:     stateDir,
@@ -348,7 +361,7 @@ func (d *Driver) RestartWithoutState() {
 
 func (d *Driver) restart(deleteState bool) {
 	d.t.Helper()
-	killed := d.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(0, 0))})
+	killed := d.fs.Clone(100, nil)
 	d.close() // on files that nobody reads again
 	d.fs = killed
 	if deleteState {

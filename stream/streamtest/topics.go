@@ -110,15 +110,26 @@ type OutputTopic[K, V any] struct {
 	key    serde.Serde[K]
 	value  serde.Serde[V]
 	at     []int64 // next offset, by partition
-	unread []stream.Record[K, V]
+	unread []read[K, V]
 	safe   int // how many of unread are committed
+
+	given  []int64 // where what was given ends, by partition
+	safeAt []int64 // and what is committed for sure
+}
+
+// read is a record that was read.
+type read[K, V any] struct {
+	stream.Record[K, V]
+	partition int
+	offset    int64
 }
 
 // Output reads a topic that the topology writes, from its start. Records of several partitions come
 // partition by partition, as far as they are there.
 func Output[K, V any](d *Driver, topic stream.Topic[K, V]) *OutputTopic[K, V] {
 	d.t.Helper()
-	o := &OutputTopic[K, V]{d: d, topic: topic, at: make([]int64, d.options.partitionsOf(topic.Name()))}
+	n := d.options.partitionsOf(topic.Name())
+	o := &OutputTopic[K, V]{d: d, topic: topic, at: make([]int64, n), given: make([]int64, n), safeAt: make([]int64, n)}
 	o.key, o.value = bind(d, topic)
 	d.outputs = append(d.outputs, o)
 	return o
@@ -134,7 +145,7 @@ func (o *OutputTopic[K, V]) Next() (r stream.Record[K, V], ok bool) {
 	if len(o.unread) == 0 {
 		return r, false
 	}
-	r = o.unread[0]
+	r = o.give(o.unread[0])
 	o.unread = o.unread[1:]
 	o.safe = max(o.safe-1, 0)
 	return r, true
@@ -144,17 +155,29 @@ func (o *OutputTopic[K, V]) Next() (r stream.Record[K, V], ok bool) {
 func (o *OutputTopic[K, V]) All() []stream.Record[K, V] {
 	o.d.t.Helper()
 	o.read(log.ReadUncommitted)
-	all := o.unread
+	var all []stream.Record[K, V]
+	for _, r := range o.unread {
+		all = append(all, o.give(r))
+	}
 	o.unread, o.safe = nil, 0
 	return all
+}
+
+func (o *OutputTopic[K, V]) give(r read[K, V]) stream.Record[K, V] {
+	o.given[r.partition] = r.offset + 1
+	return r.Record
 }
 
 // Committed returns all committed records of the topic from its start, whatever was read before.
 func (o *OutputTopic[K, V]) Committed() []stream.Record[K, V] {
 	o.d.t.Helper()
-	all := &OutputTopic[K, V]{d: o.d, topic: o.topic, key: o.key, value: o.value, at: make([]int64, len(o.at))}
-	all.read(log.ReadCommitted)
-	return all.unread
+	from := &OutputTopic[K, V]{d: o.d, topic: o.topic, key: o.key, value: o.value, at: make([]int64, len(o.at))}
+	from.read(log.ReadCommitted)
+	var all []stream.Record[K, V]
+	for _, r := range from.unread {
+		all = append(all, r.Record)
+	}
+	return all
 }
 
 func (o *OutputTopic[K, V]) read(iso log.Isolation) {
@@ -175,7 +198,7 @@ func (o *OutputTopic[K, V]) read(iso log.Isolation) {
 				o.d.t.Fatalf("streamtest: read %s: %v", tp, err)
 			}
 			for i := range recs[:n] {
-				o.unread = append(o.unread, o.decode(&recs[i]))
+				o.unread = append(o.unread, read[K, V]{o.decode(&recs[i]), p, recs[i].Offset})
 			}
 		}
 		o.at[p] = r.Position()
@@ -208,9 +231,30 @@ func (o *OutputTopic[K, V]) decode(raw *log.Record) (r stream.Record[K, V]) {
 func (o *OutputTopic[K, V]) committed() {
 	o.read(log.ReadUncommitted)
 	o.safe = len(o.unread)
+	copy(o.safeAt, o.at)
 }
 
 func (o *OutputTopic[K, V]) aborted() {
 	o.read(log.ReadUncommitted) // past what was aborted
 	o.unread = o.unread[:o.safe]
+}
+
+// crashed is aborted where the last epoch may turn out to be committed, and, if it is not, offsets that were given for
+// its records may be given again.
+func (o *OutputTopic[K, V]) crashed() {
+	unread := o.unread[:o.safe]
+	o.unread = nil
+	copy(o.at, o.safeAt)
+	o.read(log.ReadCommitted)
+	for _, r := range o.unread {
+		if r.offset >= o.given[r.partition] {
+			unread = append(unread, r)
+		}
+	}
+	o.unread, o.safe = unread, len(unread)
+	o.read(log.ReadUncommitted) // past what was aborted
+	o.unread = o.unread[:o.safe]
+	for p, end := range o.at {
+		o.given[p], o.safeAt[p] = min(o.given[p], end), end
+	}
 }
