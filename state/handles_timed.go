@@ -42,11 +42,14 @@ func (h Window[K, V]) WithSize(d time.Duration) Window[K, V] {
 }
 
 // WithDuplicates has a processor's store keep every value that is put for a key and a start, in the order they were
-// put in. It has no Fetch and no Delete then. An aggregation has no use for it.
+// put in. It has no Fetch and no Delete then. An aggregation refuses it.
 func (h Window[K, V]) WithDuplicates() Window[K, V] {
 	h.duplicates = true
 	return h
 }
+
+// KeepsDuplicates reports whether the store keeps every value that is put for a key and a start.
+func (h Window[K, V]) KeepsDuplicates() bool { return h.duplicates }
 
 // Kind says what sort of store it is, for messages.
 func (h Window[K, V]) Kind() string { return "window store" }

@@ -177,6 +177,18 @@ func newNode[K, V any](b *Builder, op string, s settings, parents ...*graph.Node
 	return n
 }
 
+// given makes it a fault of n's if one of the functions that its operator was given is nil.
+func (n *node[K, V]) given(functions ...any) { n.b.needFunctions(n.g, functions...) }
+
+// needFunctions makes it a fault of n's if one of the functions is nil.
+func (b *Builder) needFunctions(n *graph.Node, functions ...any) {
+	for _, f := range functions {
+		if reflect.ValueOf(f).IsNil() {
+			b.fail(n, "the %T is nil", f)
+		}
+	}
+}
+
 // keySerde is nil if none is known.
 func (n *node[K, V]) keySerde() serde.Serde[K] {
 	return resolve(n.setKey, n.inheritKey)

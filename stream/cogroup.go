@@ -24,6 +24,7 @@ type Part[K, A any] struct {
 // (KIP-150). What Aggregate says of add goes for it too.
 func CoPart[K, V, A any](g *Grouped[K, V], add func(K, V, A) A) Part[K, A] {
 	in := g.input()
+	in.b.needFunctions(&graph.Node{Op: "CoPart", At: caller(), Parents: []*graph.Node{in.g}}, add)
 	return Part[K, A]{
 		b: in.b, in: in.g, key: g.keySerde,
 		rows: func(t *Table[K, A], init func() A) { foldInto(in, t, init, addWith(init, add)) },
@@ -50,6 +51,7 @@ func Cogroup[K, A any](first Part[K, A], more ...Part[K, A]) *Cogrouped[K, A] {
 // compared, into an A for each key, which begins as init gives it.
 func (c *Cogrouped[K, A]) Aggregate(init func() A, opts ...Option) *Table[K, A] {
 	n := cogroupNode[K](c, "CogroupAggregate", opts)
+	n.given(init)
 	t := newTable[K, A](n, c.keySerde, nil)
 	t.materialize()
 	for _, p := range c.parts {
@@ -77,6 +79,7 @@ type WindowedCogrouped[K, A any] struct {
 // Aggregate folds the records of all parts into an A for each key and window, as AggregateWindows does.
 func (c *WindowedCogrouped[K, A]) Aggregate(init func() A, opts ...Option) *Table[windows.Windowed[K], A] {
 	n := cogroupNode[windows.Windowed[K]](c.c, "CogroupAggregate", opts)
+	n.given(init)
 	t := windowTable[K](n, c.w, false, c.c.keySerde, nil)
 	for i, p := range c.c.parts {
 		p.windows(t, c.w, init, fmt.Sprintf("/%d", i))
@@ -93,6 +96,7 @@ type SessionWindowedCogrouped[K, A any] struct {
 // Aggregate folds the records of all parts into an A for each session, as AggregateSessions does.
 func (c *SessionWindowedCogrouped[K, A]) Aggregate(init func() A, merge func(k K, a, b A) A, opts ...Option) *Table[windows.Windowed[K], A] {
 	n := cogroupNode[windows.Windowed[K]](c.c, "CogroupAggregate", opts)
+	n.given(init, merge)
 	t := newSessionTable[K](n, c.w, false, c.c.keySerde, nil)
 	for i, p := range c.c.parts {
 		p.sessions(t, c.w, init, merge, fmt.Sprintf("/%d", i))

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/moldau-io/moldau/serde"
 	"github.com/moldau-io/moldau/state"
@@ -97,6 +98,37 @@ func TestGlobalProcessErrors(t *testing.T) {
 	if !ok || fault.Operator != "GlobalProcessFunc" || fault.Topic != "countries" || fault.Offset != 1 ||
 		!strings.HasPrefix(fault.At, "global_process_test.go:") || !strings.Contains(err.Error(), "as asked") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// timedNames asks to be called by a clock.
+type timedNames struct{ clock stream.PunctuationType }
+
+func (p *timedNames) Init(ctx *noContext) error {
+	ctx.Every(time.Second, p.clock, func(int64) error { return nil })
+	return nil
+}
+
+func (*timedNames) Process(ctx *noContext, r stream.Record[string, string]) error {
+	return countNames(ctx, r)
+}
+
+// What would never be called is refused.
+func TestGlobalProcessHasNoWallClock(t *testing.T) {
+	for clock, want := range map[stream.PunctuationType]string{stream.StreamTime: "", stream.WallClock: "there is StreamTime"} {
+		d := streamtest.New(t, build(t, func(b *stream.Builder) {
+			stream.GlobalProcess(b, countries, timesNamed, func() *timedNames { return &timedNames{clock} })
+		}))
+		var r stream.Record[string, string]
+		err := streamtest.Input(d, countries).PipeRecord(r.WithKey("cz").WithValue("x"))
+		switch {
+		case want == "":
+			if err != nil {
+				t.Error(err)
+			}
+		case err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "Every at global_process_test.go:"):
+			t.Errorf("got %v", err)
+		}
 	}
 }
 

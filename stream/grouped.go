@@ -82,7 +82,7 @@ func (g *Grouped[K, V]) Reduce(f func(old, v V) V, opts ...Option) *Table[K, V] 
 			return r.Value
 		}
 		return f(old, r.Value)
-	}, g.valueSerde, opts)
+	}, g.valueSerde, opts).given(f)
 }
 
 // Aggregate folds the values of each key into an A, which begins as init gives it. A null value is passed
@@ -96,5 +96,5 @@ func Aggregate[K, V, A any](g *Grouped[K, V], init func() A, add func(K, V, A) A
 			a = init()
 		}
 		return add(r.Key, r.Value, a)
-	}, nil, opts)
+	}, nil, opts).given(init, add)
 }

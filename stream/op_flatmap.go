@@ -12,6 +12,7 @@ import (
 // A null that is not nil in its type is dropped and counted.
 func FlatMap[K, V, K2, V2 any](s *Stream[K, V], f func(K, V) iter.Seq2[K2, V2], opts ...Option) *Stream[K2, V2] {
 	n := newNode[K2, V2](s.n.b, "FlatMap", operatorSettings(opts), s.n.g)
+	n.given(f)
 	drop := uncallable[K, V]()
 	attach(s.n, n, func(t *task.Task, next edge[K2, V2]) (edge[K, V], error) {
 		e := newExpander(t, n, next)
@@ -37,6 +38,7 @@ func FlatMap[K, V, K2, V2 any](s *Stream[K, V], f func(K, V) iter.Seq2[K2, V2], 
 // A null value that is not nil in its type gives none, without a call.
 func FlatMapValues[K, V, W any](s *Stream[K, V], f func(V) iter.Seq[W], opts ...Option) *Stream[K, W] {
 	n := flatMapValues(s.n, "FlatMapValues", uncallable[K, V]()&nullValue, func(_ K, v V) iter.Seq[W] { return f(v) }, opts)
+	n.given(f)
 	return &Stream[K, W]{n, s.rekeyed}
 }
 
@@ -45,6 +47,7 @@ func FlatMapValues[K, V, W any](s *Stream[K, V], f func(V) iter.Seq[W], opts ...
 // A null that is not nil in its type gives none, without a call; a null key is counted as dropped.
 func FlatMapValuesWithKey[K, V, W any](s *Stream[K, V], f func(K, V) iter.Seq[W], opts ...Option) *Stream[K, W] {
 	n := flatMapValues(s.n, "FlatMapValuesWithKey", uncallable[K, V](), f, opts)
+	n.given(f)
 	return &Stream[K, W]{n, s.rekeyed}
 }
 

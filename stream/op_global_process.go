@@ -55,6 +55,7 @@ func globalProcess[K, V, SK, SV any, P Processor[K, V, Nothing, Nothing]](b *Bui
 			return nil, err
 		}
 		p.stores[store.Name()] = &openedStore{handle: store, store: s}
+		p.global = true
 		o := &processOp[K, V, Nothing, Nothing, P]{ctx: &Context[Nothing, Nothing]{processing: p, next: next}}
 		runProcessor(&o.ctx.processing, o.ctx, newP, &o.p)
 		return o.process, nil

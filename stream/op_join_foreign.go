@@ -23,14 +23,14 @@ import (
 //
 // key and join may change the values they are given. key has to give the same for the same row.
 func JoinForeign[K, L, FK, R, O any](l *Table[K, L], r *Table[FK, R], key func(K, L) (FK, bool), join func(L, R) O, opts ...Option) *Table[K, O] {
-	return joinForeign(l, r, "JoinForeign", key, func(left L, right R, _ bool) O { return join(left, right) }, false, opts)
+	return joinForeign(l, r, "JoinForeign", key, func(left L, right R, _ bool) O { return join(left, right) }, false, opts).given(key, join)
 }
 
 // LeftJoinForeign is the table of the left rows; ok tells join whether there is the right row that they point to.
 // A result without a right row has the left one's timestamp, or that of the right row's deletion. It is
 // JoinForeign otherwise.
 func LeftJoinForeign[K, L, FK, R, O any](l *Table[K, L], r *Table[FK, R], key func(K, L) (FK, bool), join func(l L, r R, ok bool) O, opts ...Option) *Table[K, O] {
-	return joinForeign(l, r, "LeftJoinForeign", key, join, true, opts)
+	return joinForeign(l, r, "LeftJoinForeign", key, join, true, opts).given(key, join)
 }
 
 // foreignJoin is a foreign-key join, as it is declared. The way of a change:

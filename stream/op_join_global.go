@@ -15,13 +15,13 @@ import (
 //
 // join may change what it is given: it is its own.
 func JoinGlobal[K, V, GK, R, O any](s *Stream[K, V], g *GlobalTable[GK, R], key func(K, V) (GK, bool), join func(V, R) O, opts ...Option) *Stream[K, O] {
-	return joinGlobal(s, g, "JoinGlobal", false, key, func(v V, r R, _ bool) O { return join(v, r) }, opts)
+	return joinGlobal(s, g, "JoinGlobal", false, key, func(v V, r R, _ bool) O { return join(v, r) }, opts).given(key, join)
 }
 
 // LeftJoinGlobal is JoinGlobal, but a record that finds no row, or has no key in the table, gives a result too: join is
 // called with ok false, and r is the zero value. A record without a value is dropped and counted.
 func LeftJoinGlobal[K, V, GK, R, O any](s *Stream[K, V], g *GlobalTable[GK, R], key func(K, V) (GK, bool), join func(v V, r R, ok bool) O, opts ...Option) *Stream[K, O] {
-	return joinGlobal(s, g, "LeftJoinGlobal", true, key, join, opts)
+	return joinGlobal(s, g, "LeftJoinGlobal", true, key, join, opts).given(key, join)
 }
 
 func joinGlobal[K, V, GK, R, O any](s *Stream[K, V], g *GlobalTable[GK, R], op string, left bool, key func(K, V) (GK, bool), join func(V, R, bool) O, opts []Option) *Stream[K, O] {

@@ -26,7 +26,7 @@ import (
 // join may change what it is given: it is its own.
 func JoinStreams[K, L, R, O any](l *Stream[K, L], r *Stream[K, R], w windows.Join, join func(L, R) O, opts ...JoinOption) *Stream[K, O] {
 	j := func(left L, right R, _ Sides) O { return join(left, right) }
-	return joinStreams(l, r, "JoinStreams", w, j, 0, opts)
+	return joinStreams(l, r, "JoinStreams", w, j, 0, opts).given(join)
 }
 
 // LeftJoinStreams is JoinStreams, but a left record that meets no right one gives a result too: join is called
@@ -38,13 +38,13 @@ func JoinStreams[K, L, R, O any](l *Stream[K, L], r *Stream[K, R], w windows.Joi
 // A left record without a key meets none: its result comes at once (KIP-962).
 func LeftJoinStreams[K, L, R, O any](l *Stream[K, L], r *Stream[K, R], w windows.Join, join func(l L, r R, ok bool) O, opts ...JoinOption) *Stream[K, O] {
 	j := func(left L, right R, have Sides) O { return join(left, right, have.Right()) }
-	return joinStreams(l, r, "LeftJoinStreams", w, j, leftSide, opts)
+	return joinStreams(l, r, "LeftJoinStreams", w, j, leftSide, opts).given(join)
 }
 
 // OuterJoinStreams is LeftJoinStreams for both sides: a right record that meets no left one gives a result
 // too. have tells join which of the two there are.
 func OuterJoinStreams[K, L, R, O any](l *Stream[K, L], r *Stream[K, R], w windows.Join, join func(l L, r R, have Sides) O, opts ...JoinOption) *Stream[K, O] {
-	return joinStreams(l, r, "OuterJoinStreams", w, join, leftSide|rightSide, opts)
+	return joinStreams(l, r, "OuterJoinStreams", w, join, leftSide|rightSide, opts).given(join)
 }
 
 // joinStreams makes a join; alone says which sides' records give a result without a partner.

@@ -18,14 +18,14 @@ import (
 //
 // join may change what it is given: it is its own.
 func JoinTable[K, V, R, O any](s *Stream[K, V], t *Table[K, R], join func(V, R) O, opts ...JoinOption) *Stream[K, O] {
-	return joinTable(s, t, "JoinTable", false, func(v V, r R, _ bool) O { return join(v, r) }, opts)
+	return joinTable(s, t, "JoinTable", false, func(v V, r R, _ bool) O { return join(v, r) }, opts).given(join)
 }
 
 // LeftJoinTable is JoinTable, but a record that finds no row gives a result too: join is called with ok
 // false, and r is the zero value. A record without a key finds no row (KIP-962); one without a value is
 // dropped and counted.
 func LeftJoinTable[K, V, R, O any](s *Stream[K, V], t *Table[K, R], join func(v V, r R, ok bool) O, opts ...JoinOption) *Stream[K, O] {
-	return joinTable(s, t, "LeftJoinTable", true, join, opts)
+	return joinTable(s, t, "LeftJoinTable", true, join, opts).given(join)
 }
 
 func joinTable[K, V, R, O any](s *Stream[K, V], t *Table[K, R], op string, left bool, join func(V, R, bool) O, opts []JoinOption) *Stream[K, O] {

@@ -8,6 +8,7 @@ import "github.com/moldau-io/moldau/stream/internal/task"
 // A null that is not nil in its type is dropped and counted.
 func Map[K, V, K2, V2 any](s *Stream[K, V], f func(K, V) (K2, V2), opts ...Option) *Stream[K2, V2] {
 	n := newNode[K2, V2](s.n.b, "Map", operatorSettings(opts), s.n.g)
+	n.given(f)
 	nilK, nilV, drop := nilCheck[K2](), nilCheck[V2](), uncallable[K, V]()
 	attach(s.n, n, func(t *task.Task, next edge[K2, V2]) (edge[K, V], error) {
 		return func(r Record[K, V]) error {
@@ -28,6 +29,7 @@ func Map[K, V, K2, V2 any](s *Stream[K, V], f func(K, V) (K2, V2), opts ...Optio
 // A null value that is not nil in its type stays null, without a call.
 func MapValues[K, V, W any](s *Stream[K, V], f func(V) W, opts ...Option) *Stream[K, W] {
 	n := newNode[K, W](s.n.b, "MapValues", operatorSettings(opts), s.n.g)
+	n.given(f)
 	n.inheritKey = s.n.keySerde
 	nilV, pass := nilCheck[W](), uncallable[K, V]()&nullValue
 	attach(s.n, n, func(t *task.Task, next edge[K, W]) (edge[K, V], error) {
@@ -50,6 +52,7 @@ func MapValues[K, V, W any](s *Stream[K, V], f func(V) W, opts ...Option) *Strea
 // type is dropped and counted.
 func MapValuesWithKey[K, V, W any](s *Stream[K, V], f func(K, V) W, opts ...Option) *Stream[K, W] {
 	n := newNode[K, W](s.n.b, "MapValuesWithKey", operatorSettings(opts), s.n.g)
+	n.given(f)
 	n.inheritKey = s.n.keySerde
 	nilV := nilCheck[W]()
 	drop, pass := uncallable[K, V]()&nullKey, uncallable[K, V]()&nullValue
@@ -81,6 +84,7 @@ func SelectKey[K, V, K2 any](s *Stream[K, V], f func(K, V) K2, opts ...Option) *
 
 func selectKey[K, V, K2 any](p *node[K, V], op string, f func(K, V) K2, s settings) *node[K2, V] {
 	n := newNode[K2, V](p.b, op, s, p.g)
+	n.given(f)
 	n.inheritValue = p.valueSerde
 	nilK, drop := nilCheck[K2](), uncallable[K, V]()
 	attach(p, n, func(t *task.Task, next edge[K2, V]) (edge[K, V], error) {

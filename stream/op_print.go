@@ -32,6 +32,9 @@ func (s *Stream[K, V]) Print(w io.Writer, opts ...PrintOption) {
 		o.print(&set)
 	}
 	n := same(s.n, "Print", set)
+	if w == nil {
+		n.b.fail(n.g, "the writer is nil")
+	}
 	attach(s.n, n, func(t *task.Task, next edge[K, V]) (edge[K, V], error) {
 		label := n.g.Name
 		if set.label != nil {

@@ -163,6 +163,7 @@ func (s *sinkOp[K, V]) partition(r Record[K, V], keyLen int) (int32, error) {
 func repartition[K, V any](p *node[K, V], op string, s settings, owner *graph.Node, key func() serde.Serde[K], value func() serde.Serde[V]) *node[K, V] {
 	out, in := through(p, op, s, owner, key, value)
 	needSerdes(p.b, out.g, out.keySerde, out.valueSerde, "", "With(keySerde, valueSerde)")
+	p.b.checks = append(p.b.checks, func() { p.b.faults[in.g] = p.b.faults[out.g] }) // what reads it lacks them, too
 	out.g.Topic.KeySerde = func() any { return out.keySerde() }
 	return in
 }

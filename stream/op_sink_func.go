@@ -20,6 +20,7 @@ import (
 func (s *Stream[K, V]) ToFunc(choose func(Record[K, V]) Topic[K, V], opts ...Option) {
 	g := s.n.b.graph.Add(&graph.Node{Kind: graph.Sink, Op: "ToFunc", At: caller(), Parents: []*graph.Node{s.n.g}})
 	operatorSettings(opts).apply(s.n.b, g)
+	s.n.b.needFunctions(g, choose)
 	s.n.lead(g, func(t *task.Task) (edge[K, V], error) {
 		sinks := map[string]*sinkOp[K, V]{} // by topic: not made anew for each record
 		return guarded(t, g, func(r Record[K, V]) error {

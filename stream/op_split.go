@@ -67,6 +67,7 @@ func (s *Stream[K, V]) Split(opts ...Option) *Split[K, V] {
 // Branch is the stream of those records that take is true for, and that no branch made before it took.
 func (p *Split[K, V]) Branch(take func(K, V) bool, opts ...Option) *Stream[K, V] {
 	n := same(p.n, "Branch", operatorSettings(opts))
+	n.given(take)
 	p.branches = append(p.branches, branch[K, V]{take, n})
 	return &Stream[K, V]{n, p.in.rekeyed}
 }

@@ -21,6 +21,7 @@ func (t *Table[K, V]) FilterNot(drop func(K, V) bool, opts ...Option) *Table[K, 
 
 func filterTable[K, V any](t *Table[K, V], op string, f func(K, V) bool, want bool, opts []Option) *Table[K, V] {
 	n := newNode[K, change[V]](t.n.b, op, operatorSettings(opts), t.n.g)
+	n.given(f)
 	o := newTable(n, t.keySerde, t.valueSerde)
 	o.closes = t.closes
 	// With the old values, if they are to be had, deletions of rows that were not there are known and kept

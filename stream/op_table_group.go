@@ -27,6 +27,7 @@ type GroupedTable[K, V any] struct {
 func GroupTable[K, V, K2, V2 any](t *Table[K, V], f func(K, V) (K2, V2), opts ...RepartitionOption) *GroupedTable[K2, V2] {
 	set := repartitionSettings(opts)
 	g := &GroupedTable[K2, V2]{n: newNode[K2, change[V2]](t.n.b, "GroupTable", set, t.n.g), settings: set}
+	g.n.given(f)
 	t.wantOld()
 	attach(t.n, g.n, func(tk *task.Task, next edge[K2, change[V2]]) (edge[K, change[V]], error) {
 		if g.read == nil {
@@ -153,7 +154,7 @@ func (g *GroupedTable[K, V]) Reduce(add, sub func(old, v V) V, opts ...Option) *
 		first: func(_ K, v V) V { return v },
 		add:   func(_ K, v, old V) V { return add(old, v) },
 		sub:   func(_ K, v, old V) V { return sub(old, v) },
-	}, g.valueSerde, opts)
+	}, g.valueSerde, opts).given(add, sub)
 }
 
 // AggregateTable folds the values of each group into an A, which begins as init gives it: add puts a value
@@ -166,5 +167,5 @@ func AggregateTable[K, V, A any](g *GroupedTable[K, V], init func() A, add, sub 
 		first: func(k K, v V) A { return add(k, v, init()) },
 		add:   add,
 		sub:   sub,
-	}, nil, opts)
+	}, nil, opts).given(init, add, sub)
 }

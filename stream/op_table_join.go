@@ -15,20 +15,20 @@ import (
 // give the same then.
 func JoinTables[K, L, R, O any](l *Table[K, L], r *Table[K, R], join func(L, R) O, opts ...Option) *Table[K, O] {
 	j := func(left L, right R, _ Sides) O { return join(left, right) }
-	return joinTables(l, r, "JoinTables", j, joinSides{needLeft: true, needRight: true}, opts)
+	return joinTables(l, r, "JoinTables", j, joinSides{needLeft: true, needRight: true}, opts).given(join)
 }
 
 // LeftJoinTables is the table of the rows that the left table has; ok tells join whether the right one has
 // it too. It is JoinTables otherwise.
 func LeftJoinTables[K, L, R, O any](l *Table[K, L], r *Table[K, R], join func(l L, r R, ok bool) O, opts ...Option) *Table[K, O] {
 	j := func(left L, right R, have Sides) O { return join(left, right, have.Right()) }
-	return joinTables(l, r, "LeftJoinTables", j, joinSides{needLeft: true}, opts)
+	return joinTables(l, r, "LeftJoinTables", j, joinSides{needLeft: true}, opts).given(join)
 }
 
 // OuterJoinTables is the table of the rows that either table has; have tells join which. It is JoinTables
 // otherwise.
 func OuterJoinTables[K, L, R, O any](l *Table[K, L], r *Table[K, R], join func(l L, r R, have Sides) O, opts ...Option) *Table[K, O] {
-	return joinTables(l, r, "OuterJoinTables", join, joinSides{}, opts)
+	return joinTables(l, r, "OuterJoinTables", join, joinSides{}, opts).given(join)
 }
 
 // joinSides says which sides a row of a join cannot do without.

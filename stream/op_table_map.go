@@ -10,6 +10,7 @@ import (
 // called again for a row when it is looked at, or for its value before: it has to give the same then.
 func MapTable[K, V, W any](t *Table[K, V], f func(K, V) W, opts ...Option) *Table[K, W] {
 	n := newNode[K, change[W]](t.n.b, "MapTable", operatorSettings(opts), t.n.g)
+	n.given(f)
 	o := newTable[K, W](n, t.keySerde, nil)
 	o.closes = t.closes
 	isNil := nilCheck[W]()

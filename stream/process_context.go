@@ -68,6 +68,7 @@ type processing struct {
 	err    error // of Forward, or of a call that has no way to return one
 	begun  bool
 	closed bool
+	global bool // it maintains a global store
 
 	beginning bool   // Init is called
 	schedules [2]int // how many Init made, by PunctuationType

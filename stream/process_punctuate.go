@@ -43,6 +43,8 @@ func (a Anchor) punctuation(s *task.Schedule) { s.Anchored, s.Start = true, a.at
 // with the epoch, by the processor's name and the number of the call in Init among those of its clock. (In Kafka
 // Streams it begins anew.) A cancel is not kept: Init has to decide anew. What is scheduled later than in Init is gone
 // when the task starts again.
+//
+// In a GlobalProcess there is StreamTime only.
 func (p *processing) Every(d time.Duration, clock PunctuationType, f func(atMs int64) error, opts ...PunctuationOption) (cancel func()) {
 	s := task.Schedule{Wall: clock == WallClock, Every: d.Milliseconds()}
 	for _, o := range opts {
@@ -58,6 +60,8 @@ func (p *processing) Every(d time.Duration, clock PunctuationType, f func(atMs i
 		err = fmt.Errorf("the clock is %d; it is StreamTime or WallClock", clock)
 	case f == nil:
 		err = fmt.Errorf("the function is nil")
+	case clock == WallClock && p.global:
+		err = fmt.Errorf("a processor that maintains a global store does something for records only, so that nothing would be called by the WallClock; there is StreamTime")
 	case s.Start < 0:
 		err = fmt.Errorf("StartingAt: the time is before 1970")
 	}

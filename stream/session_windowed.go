@@ -48,7 +48,7 @@ func (w *SessionWindowed[K, V]) Count(opts ...Option) *Table[windows.Windowed[K]
 // Reduce folds the values of each session into one: the first as it is, each further one by f, by which sessions
 // are merged too. Of a type that has a nil, f gets null values too. A result that is nil deletes the session.
 func (w *SessionWindowed[K, V]) Reduce(f func(old, v V) V, opts ...Option) *Table[windows.Windowed[K], V] {
-	return aggregateSessions(w, "Reduce", nil, reduceWith[K](f), func(_ K, a, b V) V { return f(a, b) }, w.g.valueSerde, opts)
+	return aggregateSessions(w, "Reduce", nil, reduceWith[K](f), func(_ K, a, b V) V { return f(a, b) }, w.g.valueSerde, opts).given(f)
 }
 
 // AggregateSessions folds the values of each session into an A, which begins as init gives it. Sessions that a record
@@ -58,7 +58,7 @@ func (w *SessionWindowed[K, V]) Reduce(f func(old, v V) V, opts ...Option) *Tabl
 // add and merge may change the As they are given and return them: they are their own, decoded afresh unless their
 // type is free of pointers.
 func AggregateSessions[K, V, A any](w *SessionWindowed[K, V], init func() A, add func(K, V, A) A, merge func(k K, a, b A) A, opts ...Option) *Table[windows.Windowed[K], A] {
-	return aggregateSessions(w, "AggregateSessions", init, addWith(init, add), merge, nil, opts)
+	return aggregateSessions(w, "AggregateSessions", init, addWith(init, add), merge, nil, opts).given(init, add, merge)
 }
 
 func aggregateSessions[K, V, A any](w *SessionWindowed[K, V], op string, init func() A, fold func(Record[K, V], A, bool) A, merge func(K, A, A) A, inheritValue func() serde.Serde[A], opts []Option) *Table[windows.Windowed[K], A] {

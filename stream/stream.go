@@ -24,6 +24,12 @@ func (s *Stream[K, V]) With(key serde.Serde[K], value serde.Serde[V]) *Stream[K,
 	return s
 }
 
+// given is node's given.
+func (s *Stream[K, V]) given(functions ...any) *Stream[K, V] {
+	s.n.given(functions...)
+	return s
+}
+
 // same makes a node for an operator that keeps the types.
 func same[K, V any](p *node[K, V], op string, s settings) *node[K, V] {
 	n := newNode[K, V](p.b, op, s, p.g)

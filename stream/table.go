@@ -102,6 +102,12 @@ func (t *Table[K, V]) As(store state.Handle[K, V]) *Table[K, V] {
 	return t
 }
 
+// given is node's given.
+func (t *Table[K, V]) given(functions ...any) *Table[K, V] {
+	t.n.given(functions...)
+	return t
+}
+
 // With sets how the table's keys and values are encoded, in its store and below it.
 func (t *Table[K, V]) With(key serde.Serde[K], value serde.Serde[V]) *Table[K, V] {
 	t.setKey, t.setValue = key, value

@@ -76,6 +76,9 @@ func (o windowOpener[K, A, S]) prepare() {
 		if !ok {
 			return fmt.Errorf("the table of these windows is kept in a %s, and %q is a %s", o.kind, h.Name(), h.Kind())
 		}
+		if w, ok := h.(interface{ KeepsDuplicates() bool }); ok && w.KeepsDuplicates() {
+			return fmt.Errorf("store %q is one WithDuplicates, and a window of this table has one value; WithDuplicates is for stores of processors", h.Name())
+		}
 		if d, ok := x.Retention(); ok && d < o.lifetime {
 			return fmt.Errorf("store %q has a retention of %s, and windows are open for %s: they would be forgotten before they close", h.Name(), d, o.lifetime)
 		}

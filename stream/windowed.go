@@ -45,7 +45,7 @@ func (w *Windowed[K, V]) Count(opts ...Option) *Table[windows.Windowed[K], int64
 // Reduce folds the values of each key and window into one: the first as it is, each further one by f. Of a type
 // that has a nil, f gets null values too, except with sliding windows. A result that is nil deletes the window.
 func (w *Windowed[K, V]) Reduce(f func(old, v V) V, opts ...Option) *Table[windows.Windowed[K], V] {
-	return aggregateWindows(w, "Reduce", nil, reduceWith[K](f), w.g.valueSerde, opts)
+	return aggregateWindows(w, "Reduce", nil, reduceWith[K](f), w.g.valueSerde, opts).given(f)
 }
 
 // AggregateWindows folds the values of each key and window into an A, which begins as init gives it. Of a type that
@@ -54,7 +54,7 @@ func (w *Windowed[K, V]) Reduce(f func(old, v V) V, opts ...Option) *Table[windo
 // add may change the A it is given and return it: it is its own, decoded afresh unless its type is free of
 // pointers.
 func AggregateWindows[K, V, A any](w *Windowed[K, V], init func() A, add func(K, V, A) A, opts ...Option) *Table[windows.Windowed[K], A] {
-	return aggregateWindows(w, "AggregateWindows", init, addWith(init, add), nil, opts)
+	return aggregateWindows(w, "AggregateWindows", init, addWith(init, add), nil, opts).given(init, add)
 }
 
 // reduceWith is the fold of Reduce.

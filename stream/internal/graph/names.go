@@ -47,6 +47,9 @@ func (g *Graph) name() {
 }
 
 func ordinal(n *Node) int {
+	if len(n.Parents) == 0 {
+		return 1 // of a topology with a fault: FromAll of no topic
+	}
 	i := 0
 	for _, sibling := range n.Parents[0].children {
 		if sibling.Op == n.Op && sibling.Of == nil {
