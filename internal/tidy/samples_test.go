@@ -36,6 +36,8 @@ func TestRulesCanFail(t *testing.T) {
 		{"coordinator imports", "log/txn/a.go", "package txn\nimport " + ours + "log\"\n", "direction"},
 		{"stream imports", "stream/a.go", "package stream\nimport " + ours + "wire\"\n", "direction"},
 		{"below stream", "stream/streamtest/a.go", "package streamtest\nimport " + ours + "cmd/moldau\"\n", "direction"},
+		{"test driver may", "stream/streamtest/a.go", "package streamtest\nimport " + ours + "internal/crashfs\"\n", ""},
+		{"stream may not", "stream/a.go", "package stream\nimport " + ours + "internal/crashfs\"\n", "direction"},
 		{"stream may", "stream/a.go", "package stream\nimport (\n" + ours + "log\"\n" + ours + "state\"\n)\n", ""},
 		{"nobody knows", "util/a.go", "package util\n", "direction"},
 		{"examples may", "examples/a/main.go", "package main\nimport " + ours + "stream\"\n", ""},
