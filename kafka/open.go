@@ -40,8 +40,10 @@ const (
 	transactionTimeout = time.Minute
 	// requestTimeout is how long requests are retried, but for those that must come to an end.
 	requestTimeout = 2 * time.Minute
-	// batchOverhead is what a record batch is larger than its records (batch.go of package log draws it).
-	batchOverhead = 61
+	// batchOverhead is what a record batch is larger than its records (batch.go of package log draws it). kgo counts the
+	// length before it, too.
+	batchOverhead    = 61
+	kgoBatchOverhead = batchOverhead + 4
 	// largestBatch keeps a cluster that allows huge batches from having them of small records. kgo makes none that
 	// are smaller than smallestBatch.
 	largestBatch  = 16 << 20
@@ -199,7 +201,7 @@ func (b *Broker) newClient(opts ...kgo.Opt) (*kgo.Client, error) {
 // Capabilities tells the cluster's limits. The timeout is that of the transactions of epochs.
 func (b *Broker) Capabilities() log.Capabilities {
 	return log.Capabilities{
-		MaxRecordBytes:     int(b.maxBatchBytes) - batchOverhead,
+		MaxRecordBytes:     int(b.maxBatchBytes) - kgoBatchOverhead,
 		TransactionTimeout: b.txnTimeout,
 	}
 }

@@ -47,6 +47,9 @@ func (b *Broker) Topics(ctx context.Context, names []string) ([]log.TopicInfo, e
 	}
 	for i := range infos {
 		infos[i].Config = configs[infos[i].Name]
+		if n, ok := b.batches.Load(infos[i].Name); ok {
+			infos[i].MaxRecordBytes = int(n.(int32)) - kgoBatchOverhead
+		}
 	}
 	return infos, nil
 }

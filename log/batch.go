@@ -328,6 +328,14 @@ func recordSize(s *span, timestampDelta int64, offsetDelta int) int {
 		max(int(s.headerLen), 1)
 }
 
+// RecordBytes is the size of a record with its framing, alone in a batch: what is to be at most
+// TopicInfo.MaxRecordBytes. keyLen and valueLen are in bytes, -1 for null.
+func RecordBytes(keyLen, valueLen int, headers []Header) int {
+	s := span{keyLen: int32(keyLen), valueLen: int32(valueLen), headerLen: uint32(headersSize(headers))}
+	size := recordSize(&s, 0, 0)
+	return sizeVarint(int64(size)) + size
+}
+
 // fit returns how far one batch may reach that starts at record from and has at most maxBytes bytes, however
 // it is compressed: as many records as fit, but at least one, even if that is larger.
 func (b *Block) fit(from, maxBytes int) (to int) {

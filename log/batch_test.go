@@ -254,6 +254,12 @@ func TestBatchRoundTrip(t *testing.T) {
 			}
 		}
 		b := blockOf(rs)
+		for i, r := range rs {
+			alone, err := appendBatch(nil, b, i, i+1, CompressionNone, noProducer)
+			if n := RecordBytes(int(b.spans[i].keyLen), int(b.spans[i].valueLen), r.headers); err != nil || len(alone) != batchHeaderSize+n {
+				rt.Fatalf("record %d alone makes a batch of %d bytes, RecordBytes is %d; %v", i, len(alone), n, err)
+			}
+		}
 		maxBytes := rapid.IntRange(0, 2000).Draw(rt, "max bytes")
 		base := rapid.Int64Range(0, 1<<50).Draw(rt, "base offset")
 		buf := []byte("before")

@@ -46,7 +46,8 @@ type Capabilities struct {
 	// SoleWriter: there is one instance, and nobody else writes its internal topics. Records may then be
 	// read within the epoch that wrote them (MemberSpec.SameEpoch).
 	SoleWriter bool
-	// MaxRecordBytes is the largest record (key, value, headers and framing) that can be appended.
+	// MaxRecordBytes is the largest record (key, value, headers and framing, as RecordBytes counts them) that can be
+	// appended to a topic that has no limit of its own.
 	MaxRecordBytes int
 	// TransactionTimeout is the longest an epoch may stay open; 0: no limit.
 	TransactionTimeout time.Duration
@@ -68,7 +69,10 @@ type TopicInfo struct {
 	ID         uuid.UUID
 	Partitions int32
 	Config     map[string]string
-	Err        error
+	// MaxRecordBytes is the largest record that can be appended to the topic, compressed or not; 0: that of
+	// Capabilities.
+	MaxRecordBytes int
+	Err            error
 }
 
 // PartitionOffsets are a partition's bounds: records have offsets in [Start, HighWatermark). Readers under

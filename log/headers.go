@@ -34,6 +34,23 @@ func appendHeaders(dst []byte, hs []Header) []byte {
 	return dst
 }
 
+// headersSize is how many bytes appendHeaders appends for a record's headers; none at all are 0, as in a span.
+func headersSize(hs []Header) int {
+	if len(hs) == 0 {
+		return 0
+	}
+	n := sizeVarint(int64(len(hs)))
+	for i := range hs {
+		n += sizeVarint(int64(len(hs[i].Key))) + len(hs[i].Key)
+		if hs[i].Value == nil {
+			n++
+		} else {
+			n += sizeVarint(int64(len(hs[i].Value))) + len(hs[i].Value)
+		}
+	}
+	return n
+}
+
 // decodeHeaders decodes what appendHeaders wrote; b must be used up. Values alias b, keys do not: a string
 // over bytes that a Block will recycle would change. No headers are a nil slice.
 func decodeHeaders(b []byte) ([]Header, error) {

@@ -22,7 +22,10 @@ type topic struct {
 }
 
 func (t *topic) info() TopicInfo {
-	return TopicInfo{Name: t.name, ID: t.id, Partitions: int32(len(t.partitions)), Config: maps.Clone(t.config)}
+	return TopicInfo{
+		Name: t.name, ID: t.id, Partitions: int32(len(t.partitions)), Config: maps.Clone(t.config),
+		MaxRecordBytes: t.settings.maxMessageBytes - batchHeaderSize,
+	}
 }
 
 // topicSettings are a topic's settings that the log acts by.

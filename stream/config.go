@@ -69,7 +69,8 @@ type Config struct {
 	// cannot encode. The operator drops its record; what it sent on before stays, and what its siblings do is not
 	// touched. Zero: Fail.
 	OnProcessingError ErrorHandler
-	// OnProductionError answers for records that cannot be encoded. Zero: Fail.
+	// OnProductionError answers for records that cannot be encoded, and for those that are larger than their topic takes by
+	// its max.message.bytes (log.ErrRecordTooLarge), before they are written. Zero: Fail.
 	OnProductionError ErrorHandler
 	// DeadLetterTopic gets the input records that a handler answers DeadLetter for. It must exist when the
 	// application starts. Zero: a handler has to name the topic, with DeadLetterTo.

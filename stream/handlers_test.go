@@ -4,10 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/moldau-io/moldau/log"
 	"github.com/moldau-io/moldau/serde"
 	"github.com/moldau-io/moldau/state"
 	"github.com/moldau-io/moldau/stream"
@@ -317,6 +320,134 @@ func TestUnwritableRecords(t *testing.T) {
 	}
 	if got := d.DroppedBy("sink"); got != (stream.Dropped{Unwritten: 4}) {
 		t.Errorf("dropped %+v", got)
+	}
+}
+
+// longest is how long the value of a record with a key of one byte can be that a topic takes.
+func longest(maxMessageBytes int, hs ...stream.Header) int {
+	const batch = 61 // bytes of a batch without records
+	n := maxMessageBytes - batch
+	for log.RecordBytes(1, n, hs) > maxMessageBytes-batch {
+		n--
+	}
+	return n
+}
+
+// lengths shows records by the lengths of their values.
+func lengths(rs []stream.Record[string, string]) (all []string) {
+	for _, r := range rs {
+		all = append(all, fmt.Sprintf("%s=%d", r.Key, len(r.Value)))
+	}
+	return all
+}
+
+// A record that is larger than its topic takes, by a byte, is passed over, before it can spoil the epoch: what goes with
+// it is written, and aborts make no more of it. Its headers count.
+func TestRecordsTooLarge(t *testing.T) {
+	h := stream.Header{Key: "h", Value: []byte("1234")}
+	fits, fitsWithHeader := longest(log.DefaultMaxMessageBytes), longest(log.DefaultMaxMessageBytes, h)
+	topology := build(t, func(b *stream.Builder) {
+		grow := func(v string) string {
+			n, err := strconv.Atoi(v)
+			if err != nil {
+				panic(err)
+			}
+			return strings.Repeat("x", n)
+		}
+		s := stream.MapValues(stream.From(b, pairs), grow)
+		s.To(out, stream.Named("sink"))
+		stream.MapValues(s, func(v string) string { return v[:1] }).To(out.WithName("beside"))
+	})
+	var told []string
+	d := streamtest.New(t, topology, streamtest.OnProductionError(func(f stream.FailedRecord) stream.Answer {
+		o := f.Output
+		told = append(told, fmt.Sprintf("%s@%d %s %s to %s/%d %s=%d %d", f.Topic, f.Offset, f.Operator, f.Name, o.Topic, o.Partition, o.Key, len(o.Value), len(o.Headers)))
+		if !errors.Is(f.Err, log.ErrRecordTooLarge) || !strings.Contains(f.Err.Error(), "topic out takes 1048527") {
+			t.Errorf("it is told %v", f.Err)
+		}
+		return stream.DeadLetterTo("dead")
+	}), streamtest.Topics("dead"))
+	in := []stream.Record[string, string]{
+		rec("a", "1", 1), rec("b", fmt.Sprint(fits), 2), rec("c", fmt.Sprint(fits+1), 3), rec("d", fmt.Sprint(fitsWithHeader), 4, h),
+		rec("e", fmt.Sprint(fitsWithHeader+1), 5, h), rec("f", "2", 6),
+	}
+	pipe(t, d, in...)
+	d.Abort() // and all of it again
+	if err := d.Settle(); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "records", lengths(streamtest.Output(d, out).Committed()), "a=1", fmt.Sprint("b=", fits), fmt.Sprint("d=", fitsWithHeader), "f=2")
+	same(t, "beside", lengths(streamtest.Output(d, out.WithName("beside")).Committed()), "a=1", "b=1", "c=1", "d=1", "e=1", "f=1")
+	want := []string{
+		fmt.Sprintf("pairs@2 To sink to out/0 c=%d 0", fits+1),
+		fmt.Sprintf("pairs@4 To sink to out/0 e=%d 1", fitsWithHeader+1),
+	}
+	same(t, "the handler", told, append(want, want...)...)
+	if got := deadLetters(d); len(got) != 2 || !strings.HasPrefix(got[0], fmt.Sprintf("c=%d@3 exception:*errors.errorString message:log: record too large", fits+1)) {
+		t.Errorf("dead letters\n%s", strings.Join(got, "\n"))
+	}
+	if got := d.DroppedBy("sink"); got != (stream.Dropped{Unwritten: 2}) {
+		t.Errorf("dropped %+v", got)
+	}
+}
+
+// By the limits of the topics themselves, those that are looked up too: what is too large is passed over; a dead letter
+// that is too large itself, and a record too large without a handler, stop the application, with operator and input.
+func TestRunWithRecordsTooLarge(t *testing.T) {
+	topology := build(t, func(b *stream.Builder) {
+		byName := func(r stream.Record[string, string]) stream.Topic[string, string] { return out.WithName(r.Key) }
+		stream.MapValues(stream.From(b, pairs), func(v string) string { return v + v }).ToFunc(byName)
+	})
+	for _, c := range []struct {
+		name    string
+		dead    int // max.message.bytes
+		handler stream.ErrorHandler
+		written []string
+		stops   string
+	}{
+		{"skipped", 1000, stream.Always(stream.Skip), []string{"a=20"}, ""},
+		{"dead letter", 2000, stream.Always(stream.DeadLetter), []string{"a=20"}, ""},
+		{"dead letter too large", 600, stream.Always(stream.DeadLetter), nil, "the dead letter of the record: log: record too large"},
+		{"no handler", 1000, nil, nil, "ToFunc"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			lg := openLog(t, filepath.Join(t.TempDir(), "log"), 1)
+			defer lg.Close()
+			limit := func(n int) map[string]string { return map[string]string{"max.message.bytes": fmt.Sprint(n)} }
+			if err := lg.CreateTopics(t.Context(), []log.TopicSpec{
+				{Name: "pairs", Partitions: 1}, {Name: "a", Partitions: 1, Config: limit(500)}, {Name: "dead", Partitions: 1, Config: limit(c.dead)},
+			}); err != nil {
+				t.Fatal(err)
+			}
+			p, err := lg.NewProducer(log.ProducerSpec{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := log.NewBlock()
+			b.Append(1, []byte("a"), []byte(strings.Repeat("x", 300)), nil)
+			b.Append(2, []byte("a"), []byte("0123456789"), nil)
+			if _, err := p.Append(t.Context(), log.TopicPartition{Topic: "pairs"}, b); err != nil {
+				t.Fatal(err)
+			}
+			if err := p.Close(); err != nil {
+				t.Fatal(err)
+			}
+			err = run(t, topology, stream.Config{Broker: lg, OnProductionError: c.handler, DeadLetterTopic: "dead"}, func(app *stream.App) {
+				if err := app.WaitIdle(t.Context()); (err != nil) != (c.stops != "") {
+					t.Error(err)
+				}
+			})
+			switch {
+			case c.stops == "" && err != nil:
+				t.Error(err)
+			case c.stops != "" && (!errors.Is(err, log.ErrRecordTooLarge) || !strings.Contains(err.Error(), c.stops) || !strings.Contains(err.Error(), "pairs")):
+				t.Errorf("got error %v, want one that says %q", err, c.stops)
+			}
+			same(t, "written", lengths(slices.Collect(committed(t, lg, "a", 1))), c.written...)
+		})
 	}
 }
 

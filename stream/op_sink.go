@@ -55,8 +55,9 @@ type sinkOp[K, V any] struct {
 	scratch     []byte // the encoded key
 
 	// How far the record at hand has come, if its failure may be answered.
-	encoding    bool  // a serde is at work
-	partitionOf int32 // -1: not known yet
+	unwritable  bool   // what fails now is a serde, or the record's size
+	partitionOf int32  // -1: not known yet
+	encoded     []byte // the value of a record that is too large
 }
 
 // openSink makes the sink of g for a task.
@@ -85,18 +86,18 @@ func (s *sinkOp[K, V]) process(r Record[K, V]) error {
 	return s.write(r)
 }
 
-// tryWrite is write, but what cannot be encoded is for the production handler to answer, if there is one.
+// tryWrite is write, but a record that cannot be written is for the production handler to answer, if there is one.
 func (s *sinkOp[K, V]) tryWrite(r Record[K, V]) (err error) {
-	s.partitionOf, s.encoding = -1, false
+	s.partitionOf, s.unwritable, s.encoded = -1, false, nil
 	defer func() {
 		if p := recover(); p != nil {
 			err = &task.PanicError{Value: p, Stack: debug.Stack()}
 		}
-		if err == nil || !s.encoding {
+		if err == nil || !s.unwritable {
 			return
 		}
-		o := &task.Unwritten{Topic: s.out.Topic, Partition: s.partitionOf, Timestamp: r.Timestamp, Headers: r.Headers}
-		if s.partitionOf >= 0 && r.null&nullKey == 0 { // the value is what failed
+		o := &task.Unwritten{Topic: s.out.Topic, Partition: s.partitionOf, Timestamp: r.Timestamp, Headers: r.Headers, Value: slices.Clone(s.encoded)}
+		if s.partitionOf >= 0 && r.null&nullKey == 0 { // the key is not what failed
 			o.Key = slices.Clone(s.scratch)
 		}
 		err = s.t.Unwritable(s.node, err, o)
@@ -108,11 +109,11 @@ func (s *sinkOp[K, V]) write(r Record[K, V]) error {
 	keyLen := -1
 	if r.null&nullKey == 0 {
 		var err error
-		s.encoding = true
+		s.unwritable = true
 		if s.scratch, err = s.key.Append(s.scratch[:0], r.Key); err != nil {
 			return fmt.Errorf("encode key: %w", err)
 		}
-		s.encoding = false
+		s.unwritable = false
 		keyLen = len(s.scratch)
 	} else if s.dropNullKey {
 		countDropped(s.t, s.node, nullKey)
@@ -130,12 +131,19 @@ func (s *sinkOp[K, V]) write(r Record[K, V]) error {
 	}
 	before, valueLen := len(arena), -1
 	if r.null&nullValue == 0 {
-		s.encoding = true
+		s.unwritable = true
 		if arena, err = s.value.Append(arena, r.Value); err != nil {
 			return fmt.Errorf("encode value: %w", err)
 		}
-		s.encoding = false
+		s.unwritable = false
 		valueLen = len(arena) - before
+	}
+	if err := s.out.Fits(keyLen, valueLen, r.Headers); err != nil {
+		s.unwritable = true
+		if valueLen >= 0 {
+			s.encoded = arena[before:]
+		}
+		return err
 	}
 	b.Add(arena, keyLen, valueLen, r.Timestamp, r.Headers)
 	return s.out.Added(partition)

@@ -394,7 +394,7 @@ var brokerCases = []Case{
 	},
 	{
 		Name: "Capabilities",
-		Rule: "a record of MaxRecordBytes, framing included, can be appended",
+		Rule: "a record of MaxRecordBytes, framing included, can be appended, also to a topic with a limit of its own",
 		check: func(e *env) error {
 			c := e.b.Capabilities()
 			if c.MaxRecordBytes < 1000 {
@@ -404,12 +404,32 @@ var brokerCases = []Case{
 			if err != nil {
 				return err
 			}
-			const framing = 40
-			value := strings.Repeat("m", c.MaxRecordBytes-framing)
-			if err := e.write(topic, 0, value); err != nil {
+			small := topic + "-small"
+			config := map[string]string{"max.message.bytes": "5000"}
+			if err := e.b.CreateTopics(e.ctx, []log.TopicSpec{{Name: small, Partitions: 1, Config: config}}); err != nil {
+				return fmt.Errorf("create a topic: %w", err)
+			}
+			infos, err := e.b.Topics(e.ctx, []string{small})
+			if err != nil {
 				return err
 			}
-			return e.want(log.TopicPartition{Topic: topic}, log.ReadCommitted, value)
+			if n := infos[0].MaxRecordBytes; n > 5000 || n < 4900 {
+				return fmt.Errorf("of a topic that takes batches of 5000 bytes, MaxRecordBytes is %d", n)
+			}
+			for topic, maxBytes := range map[string]int{topic: c.MaxRecordBytes, small: infos[0].MaxRecordBytes} {
+				length := maxBytes
+				for log.RecordBytes(-1, length, nil) > maxBytes {
+					length--
+				}
+				value := strings.Repeat("m", length)
+				if err := e.write(topic, 0, value); err != nil {
+					return err
+				}
+				if err := e.want(log.TopicPartition{Topic: topic}, log.ReadCommitted, value); err != nil {
+					return err
+				}
+			}
+			return nil
 		},
 	},
 }

@@ -368,6 +368,15 @@ var plants = []struct {
 			return specs
 		}}
 	}, []string{"Topics", "AssignedFirst"}},
+	{"topics forget how large records may be", func(b log.Broker) *faulty {
+		return &faulty{Broker: b, create: func(specs []log.TopicSpec) []log.TopicSpec {
+			specs = slices.Clone(specs)
+			for i := range specs {
+				specs[i].Config = nil
+			}
+			return specs
+		}}
+	}, []string{"Capabilities"}},
 	{"open epochs are stable", func(b log.Broker) *faulty {
 		return &faulty{Broker: b, offset: func(o log.PartitionOffsets) log.PartitionOffsets {
 			o.LastStable++

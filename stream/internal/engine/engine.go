@@ -306,7 +306,7 @@ func (e *Engine) start(ctx context.Context, slots []*Slot) error {
 
 			Handlers:       e.cfg.Handlers,
 			KeyPartition:   e.cfg.KeyPartition,
-			MaxRecordBytes: e.cfg.Broker.Capabilities().MaxRecordBytes,
+			MaxRecordBytes: e.maxRecordBytes,
 		}, committed)
 		if err != nil {
 			return err

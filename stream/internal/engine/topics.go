@@ -174,18 +174,13 @@ func (e *Engine) reader(topic string) (sub int, ok bool) {
 // lookups remembers topics that are not in the graph.
 type lookups struct {
 	mu    sync.Mutex
-	found map[string]int32 // partitions
+	found map[string]log.TopicInfo
 }
 
 // lookup tells how many partitions a topic has, in the graph or not. Tasks call it while they run.
 func (e *Engine) lookup(topic string) (int32, error) {
-	if info, ok := e.topics[topic]; ok { // written before the tasks were made
+	if info, ok := e.known(topic); ok {
 		return info.Partitions, nil
-	}
-	e.lookups.mu.Lock()
-	defer e.lookups.mu.Unlock()
-	if n, ok := e.lookups.found[topic]; ok {
-		return n, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
 	defer cancel()
@@ -199,11 +194,32 @@ func (e *Engine) lookup(topic string) (int32, error) {
 	if err != nil {
 		return 0, err
 	}
+	e.lookups.mu.Lock()
+	defer e.lookups.mu.Unlock()
 	if e.lookups.found == nil {
-		e.lookups.found = map[string]int32{}
+		e.lookups.found = map[string]log.TopicInfo{}
 	}
-	e.lookups.found[topic] = infos[0].Partitions
+	e.lookups.found[topic] = infos[0]
 	return infos[0].Partitions, nil
+}
+
+// known is what was found out of a topic, in the graph or not.
+func (e *Engine) known(topic string) (info log.TopicInfo, ok bool) {
+	if info, ok = e.topics[topic]; ok { // written before the tasks were made
+		return info, true
+	}
+	e.lookups.mu.Lock()
+	defer e.lookups.mu.Unlock()
+	info, ok = e.lookups.found[topic]
+	return info, ok
+}
+
+// maxRecordBytes is the largest record that a known topic takes.
+func (e *Engine) maxRecordBytes(topic string) int {
+	if info, _ := e.known(topic); info.MaxRecordBytes > 0 {
+		return info.MaxRecordBytes
+	}
+	return e.cfg.Broker.Capabilities().MaxRecordBytes
 }
 
 // lookupTimeout bounds how long a record waits for the answer which topic it goes to.

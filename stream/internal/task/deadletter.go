@@ -53,10 +53,14 @@ func (t *Task) writeDeadLetter(topic string, f *Failure) error {
 		headers = r.Headers()
 	}
 	headers = append(headers[:len(headers):len(headers)], f.headers()...)
+	keyLen, valueLen := lengths(&r)
 	if stack := f.stack(); stack != "" {
-		if with := append(headers, text(headerStack, stack)); t.Env.MaxRecordBytes <= 0 || recordBytes(&r, with) <= t.Env.MaxRecordBytes {
+		if with := append(headers, text(headerStack, stack)); out.Fits(keyLen, valueLen, with) == nil {
 			headers = with
 		}
+	}
+	if err := out.Fits(keyLen, valueLen, headers); err != nil {
+		return fmt.Errorf("the dead letter of the record: %w; what was to go there: %w", err, f.Err)
 	}
 	out.Block(partition).Append(r.Timestamp, r.Key, r.Value, headers)
 	return out.Added(partition)
@@ -104,12 +108,14 @@ func innermost(err error) error {
 	}
 }
 
-// recordBytes is at least what a record takes.
-func recordBytes(r *log.Record, headers []log.Header) int {
-	const around = 32 // lengths, timestamp, offset
-	n := around + len(r.Key) + len(r.Value)
-	for _, h := range headers {
-		n += around + len(h.Key) + len(h.Value)
+// lengths are those of key and value, -1 for null.
+func lengths(r *log.Record) (key, value int) {
+	key, value = len(r.Key), len(r.Value)
+	if r.Key == nil {
+		key = -1
 	}
-	return n
+	if r.Value == nil {
+		value = -1
+	}
+	return key, value
 }

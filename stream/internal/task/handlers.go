@@ -17,7 +17,8 @@ import (
 //	  a panic of its timestamp rule
 //	an error or a panic of a function     Processing        at the operator (Task.Guard): what it sent on before
 //	                                                        stays, and so does what its siblings do
-//	a record that cannot be encoded       Production        at the sink: that record is passed over
+//	a record that cannot be encoded, or   Production        at the sink: that record is passed over
+//	  is larger than its topic takes
 //
 // Errors that are about more than one record, such as those of a disk, are nobody's to answer: they are faults.
 

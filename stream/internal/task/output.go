@@ -2,6 +2,7 @@ package task
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/google/uuid"
@@ -19,15 +20,22 @@ type Output struct {
 	Topic      string
 	Partitions int32
 
-	t      *Task
-	node   *graph.Node
-	blocks []*log.Block
-	next   int32 // partition for records without a key
+	maxRecordBytes int
+	t              *Task
+	node           *graph.Node
+	blocks         []*log.Block
+	next           int32 // partition for records without a key
 }
 
 // Output makes an output to the named topic, which has so many partitions.
 func (t *Task) Output(n *graph.Node, topic string, partitions int32) *Output {
-	o := &Output{Topic: topic, Partitions: partitions, t: t, node: n, blocks: make([]*log.Block, partitions), next: t.ID.Partition % partitions}
+	o := &Output{
+		Topic: topic, Partitions: partitions, maxRecordBytes: math.MaxInt,
+		t: t, node: n, blocks: make([]*log.Block, partitions), next: t.ID.Partition % partitions,
+	}
+	if t.Env.MaxRecordBytes != nil {
+		o.maxRecordBytes = t.Env.MaxRecordBytes(topic)
+	}
 	t.outputs = append(t.outputs, o)
 	return o
 }
@@ -44,6 +52,15 @@ func (o *Output) Block(partition int32) *log.Block {
 		o.blocks[partition] = b
 	}
 	return b
+}
+
+// Fits is nil for a record that the topic takes. One that it does not must not be added: it would take the whole epoch
+// with it. keyLen and valueLen are in bytes, -1 for null.
+func (o *Output) Fits(keyLen, valueLen int, headers []log.Header) error {
+	if n := log.RecordBytes(keyLen, valueLen, headers); n > o.maxRecordBytes {
+		return fmt.Errorf("%w: it is of %d bytes, and topic %s takes %d, by its max.message.bytes", log.ErrRecordTooLarge, n, o.Topic, o.maxRecordBytes)
+	}
+	return nil
 }
 
 // Added is called after a record was added to the partition's block.

@@ -62,8 +62,8 @@ type Env struct {
 	Handlers *Handlers
 	// KeyPartition is the partition of an encoded key.
 	KeyPartition func(key []byte, partitions int32) int32
-	// MaxRecordBytes is how large a record can be; 0: not known.
-	MaxRecordBytes int
+	// MaxRecordBytes is the largest record that a topic takes, one of the graph or one that Lookup found; nil: not known.
+	MaxRecordBytes func(topic string) int
 	// Append hands a block to the epoch. It may be called by several tasks at a time.
 	Append func(tp log.TopicPartition, b *log.Block) (base int64, err error)
 	// CaughtUp reports whether a partition has no record at or after next for now (KIP-695).
