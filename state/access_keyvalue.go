@@ -35,7 +35,8 @@ type keyValueRows[K, V any] interface {
 	count() (int, error)
 }
 
-// ErrReadOnly is matched by the error of a change to a global store by a processor that does not maintain it.
+// ErrReadOnly is matched by the error of a change to a store by a processor that may only read it: a global store that
+// it does not maintain, or that of a table with ReuseTopic.
 var ErrReadOnly = errors.New("state: read only")
 
 // Name is the store's name.

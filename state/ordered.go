@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"fmt"
 	"iter"
 
 	"github.com/moldau-io/moldau/serde"
@@ -24,6 +25,40 @@ func OpenOrdered[K, V any](t *Task, name string, k serde.Serde[K], v serde.Serde
 	s.cache().inOrder(o)
 	t.add(s.storeBase, s.cache())
 	return &OrderedStore[K, V]{s, o}, nil
+}
+
+// OrderedRows is an OrderedStore as a table uses it that processors share with it.
+type OrderedRows[K, V any] interface {
+	Store
+	// KeyValueRows is the store without its order.
+	KeyValueRows() *KeyValueStore[K, V]
+	// ReadOnly is the store for processors that must not change it, for Access. why completes the error.
+	ReadOnly(why string) any
+}
+
+// OpenRows is OpenOrdered with the handle's settings.
+func (h KeyValue[K, V]) OpenRows(t *Task, name string, k serde.Serde[K], v serde.Serde[V]) (OrderedRows[K, V], error) {
+	return OpenOrdered(t, name, k, v, h.Settings()...)
+}
+
+// KeyValueRows is part of OrderedRows.
+func (s *OrderedStore[K, V]) KeyValueRows() *KeyValueStore[K, V] { return s.KeyValueStore }
+
+// ReadOnly is part of OrderedRows.
+func (s *OrderedStore[K, V]) ReadOnly(why string) any { return readOnlyRows[K, V]{s, why} }
+
+// readOnlyRows is a store of which a processor must not change anything.
+type readOnlyRows[K, V any] struct {
+	*OrderedStore[K, V]
+	why string
+}
+
+func (r readOnlyRows[K, V]) Put(K, V, int64) error {
+	return r.fault("put", fmt.Errorf("%w: %s", ErrReadOnly, r.why))
+}
+
+func (r readOnlyRows[K, V]) Delete(K, int64) error {
+	return r.fault("delete", fmt.Errorf("%w: %s", ErrReadOnly, r.why))
 }
 
 // Range ranges over the rows whose keys' bytes lie in [from, to], both included, as the open epoch sees them, in

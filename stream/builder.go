@@ -19,10 +19,11 @@ type Builder struct {
 	graph   graph.Graph
 	open    map[*graph.Node]func(*task.Task) (task.Source, error)
 	topics  map[string]declared
-	sources map[string]any // *node[K, V] by topic name: a topic has one source
-	demands []func()       // what operators need of tables, decided when the topology is whole
-	checks  []func()       // what can only be said when the topology is whole
-	shared  map[string]*sharedStore
+	sources map[string]any          // *node[K, V] by topic name: a topic has one source
+	demands []func()                // what operators need of tables, decided when the topology is whole
+	checks  []func()                // what can only be said when the topology is whole
+	shared  map[string]*sharedStore // that processors were given, by name
+	tables  map[string]tableHandle  // that are kept in stores with handles, by these's names
 	faults  map[*graph.Node]bool
 	errs    []error
 	handles map[string]queryable // by the store's name
@@ -36,6 +37,7 @@ func NewBuilder() *Builder {
 		topics:  map[string]declared{},
 		sources: map[string]any{},
 		shared:  map[string]*sharedStore{},
+		tables:  map[string]tableHandle{},
 		faults:  map[*graph.Node]bool{},
 		handles: map[string]queryable{},
 	}
@@ -77,6 +79,7 @@ func (b *Builder) Build() (*Topology, error) {
 	for _, demand := range b.demands {
 		demand()
 	}
+	b.shareStores()
 	b.graph.Resolve()
 	if len(b.graph.Nodes) == 0 {
 		return nil, errors.New("stream: the topology is empty; begin with From")

@@ -111,6 +111,12 @@ func openShared(t *task.Task, s *sharedStore) (*openedStore, error) {
 	if s.global {
 		return openGlobalView(t, s)
 	}
+	if s.table != nil {
+		store, err := s.table.openKept(t)
+		o := &openedStore{handle: s.handle, store: store}
+		t.Memo[s] = o
+		return o, err
+	}
 	name := s.handle.Name()
 	store, ok := t.Env.Stores[name]
 	if !ok {

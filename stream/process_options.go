@@ -21,6 +21,11 @@ type StoreList struct{ handles []state.AnyHandle }
 // handle share the store; that makes them, and what is above and below them, one sub-topology, whose tasks read
 // the same partition number of all their topics.
 //
+// The handle of a table's store, that of its As, gives processors the very store: they see each row as it is now, and
+// may change rows. The table's next change of a row begins with what is there, but a processor's change is none of the
+// table's: it is not sent on. Such a table sends its own changes on as they are made, also with Emit OnCommit. With
+// ReuseTopic processors can only read the store.
+//
 // The handle of a global store, that of a GlobalTable's As or of GlobalProcess, gives processors the store to read.
 func Stores(handles ...state.AnyHandle) StoreList { return StoreList{handles} }
 
@@ -47,7 +52,8 @@ type sharedStore struct {
 	handle state.AnyHandle
 	at     string // where it was given first
 	store  *graph.Store
-	global bool // it is a global store, which they read
+	global bool      // it is a global store, which they read
+	table  keptTable // it is the table's; nil: it is theirs
 }
 
 // useStores gives n the stores of its settings.
@@ -58,8 +64,8 @@ func (b *Builder) useStores(n *graph.Node, handles []state.AnyHandle) []*sharedS
 			b.fail(n, "Stores: a handle is nil")
 			continue
 		}
-		if err := state.Check(h); err != nil {
-			b.fail(n, "Stores: store %q: %w", h.Name(), err)
+		if h.Name() == "" {
+			b.fail(n, "Stores: the store has no name")
 			continue
 		}
 		s := b.shared[h.Name()]

@@ -132,8 +132,14 @@ func handleType(h state.AnyHandle) string { return strings.TrimPrefix(reflect.Ty
 // placeStores finds out of which stores it is known where a key is: those fed by nothing but topics that we partition
 // ourselves, by the bytes that the store has too.
 func (b *Builder) placeStores() {
+	given := map[*graph.Store]bool{} // to processors, who put what they like
 	for _, n := range b.graph.Nodes {
-		if n.Store != nil && n.Store.KeySerde != nil {
+		for _, s := range n.Uses {
+			given[s] = true
+		}
+	}
+	for _, n := range b.graph.Nodes {
+		if n.Store != nil && n.Store.KeySerde != nil && !given[n.Store] {
 			n.Store.ByKey = partitionedBy(n, n.Store.KeySerde())
 		}
 	}

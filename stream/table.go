@@ -25,9 +25,13 @@ type Table[K, V any] struct {
 	// Of the table of a windowed aggregation, and closes of what follows it with the same keys; see window_table.go.
 	openRows func(*task.Task) (tableRows[K, V], error)
 	refuses  func(state.AnyHandle) error
-	closes   func(K) (streamTimeMs int64) // when the key's window takes no more records
+	// openTimed opens the store of such a table for processors.
+	openTimed func(*task.Task) (state.Store, error)
+	closes    func(K) (streamTimeMs int64) // when the key's window takes no more records
 
 	follow func(*task.Task) (task.Change, error) // its store's, if it has one, of the topic's records; see ReuseTopic
+
+	shared bool // processors were given its store; see table_share.go
 
 	handle       state.AnyHandle // given with As
 	handleAt     string
@@ -51,7 +55,7 @@ func (t *Table[K, V]) keySerde() serde.Serde[K]   { return resolve(t.setKey, t.i
 func (t *Table[K, V]) valueSerde() serde.Serde[V] { return resolve(t.setValue, t.inheritValue) }
 
 // As keeps the table in the store of the given handle: its name, and its serdes. A table can be kept in
-// one store.
+// one store. Processors that are given the handle (Stores) read and change the same store.
 //
 // In a versioned store (state.NewVersioned) the table keeps its past (KIP-889). An update that is older than what
 // the key has becomes a version of the past, and does not change what the row is; one that is older than the
@@ -76,13 +80,13 @@ func (t *Table[K, V]) As(store state.Handle[K, V]) *Table[K, V] {
 			return t
 		}
 		t.n.g.Store.Name = store.Name()
-		t.n.b.queryable(store, t.n.g.Store)
+		t.n.b.kept(t, store)
 		_, t.setValue = store.Serdes() // how windowed keys are written is their windows' to say
 		return t
 	}
 	var config map[string]string
 	switch h := store.(type) {
-	case keyValueHandle:
+	case keyValueHandle[K, V]:
 	case versionedHandle[K, V]:
 		if d := h.Settings().HistoryRetention; d < time.Millisecond {
 			t.n.b.fail(t.n.g, "As at %s: store %q has a history retention of %s; a millisecond is the least", t.handleAt, store.Name(), d)
@@ -97,7 +101,7 @@ func (t *Table[K, V]) As(store state.Handle[K, V]) *Table[K, V] {
 		t.materialize()
 	}
 	t.n.g.Store.Name, t.n.g.Store.Config = store.Name(), config
-	t.n.b.queryable(store, t.n.g.Store)
+	t.n.b.kept(t, store)
 	t.setKey, t.setValue = store.Serdes()
 	return t
 }

@@ -13,6 +13,7 @@ type tableStore[K, V any] struct {
 	tk        *task.Task
 	node      int
 	kv        *state.KeyValueStore[K, V] // nil: versioned
+	ordered   state.OrderedRows[K, V]    // what kv is of, if processors have it too
 	versioned state.VersionedRows[K, V]
 	old       bool // send the values before
 	each      bool // send every change at once, not the last of each key at commit
@@ -25,7 +26,10 @@ type tableStore[K, V any] struct {
 // matters to the compiler: it makes all methods of each type that it meets, for all keys and values there are.
 type (
 	// keyValueHandle is a state.KeyValue.
-	keyValueHandle interface{ Settings() []state.Setting }
+	keyValueHandle[K, V any] interface {
+		Settings() []state.Setting
+		OpenRows(t *state.Task, name string, k serde.Serde[K], v serde.Serde[V]) (state.OrderedRows[K, V], error)
+	}
 
 	// versionedHandle is a state.Versioned.
 	versionedHandle[K, V any] interface {
@@ -39,14 +43,18 @@ func (t *Table[K, V]) store(tk *task.Task) (*tableStore[K, V], error) {
 	if s, ok := tk.Memo[t]; ok {
 		return s.(*tableStore[K, V]), nil
 	}
-	s := &tableStore[K, V]{tk: tk, node: t.n.g.Index, old: t.sendOld, each: !tk.OnCommit(), toldIn: -1}
+	s := &tableStore[K, V]{tk: tk, node: t.n.g.Index, old: t.sendOld, each: t.shared || !tk.OnCommit(), toldIn: -1}
 	var err error
 	if h, ok := t.handle.(versionedHandle[K, V]); ok {
 		s.each = true
 		s.versioned, err = openStore(tk, t.n.g, t.keySerde(), t.valueSerde(), h.OpenRows)
+	} else if h, ok := t.handle.(keyValueHandle[K, V]); ok && t.shared {
+		if s.ordered, err = openStore(tk, t.n.g, t.keySerde(), t.valueSerde(), h.OpenRows); err == nil {
+			s.kv = s.ordered.KeyValueRows()
+		}
 	} else {
 		var settings []state.Setting
-		if h, ok := t.handle.(keyValueHandle); ok {
+		if h, ok := t.handle.(keyValueHandle[K, V]); ok {
 			settings = h.Settings()
 		}
 		s.kv, err = openStore(tk, t.n.g, t.keySerde(), t.valueSerde(), func(st *state.Task, name string, k serde.Serde[K], v serde.Serde[V]) (*state.KeyValueStore[K, V], error) {
@@ -64,7 +72,11 @@ func (t *Table[K, V]) store(tk *task.Task) (*tableStore[K, V], error) {
 	if err != nil {
 		return nil, err
 	}
-	tk.FollowInput(s.kv, change)
+	if s.ordered != nil {
+		tk.FollowInput(s.ordered, change)
+	} else {
+		tk.FollowInput(s.kv, change)
+	}
 	return s, nil
 }
 

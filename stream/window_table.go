@@ -91,6 +91,13 @@ func (o windowOpener[K, A, S]) prepare() {
 		}
 		return tableRows[windows.Windowed[K], A]{get: s.rows.get, told: s.told}, nil
 	}
+	t.openTimed = func(tk *task.Task) (state.Store, error) {
+		s, err := o.open(tk)
+		if err != nil {
+			return nil, err
+		}
+		return s.kept, nil
+	}
 	needSerdes(t.n.b, g, o.keySerde, t.valueSerde, " of the store", "As(store)")
 	t.n.b.demand(func() {
 		k := o.keeping()
@@ -164,7 +171,7 @@ func (o windowOpener[K, A, S]) open(tk *task.Task) (*windowStore[K, A, S], error
 		tk.Env.Stores[g.Store.Name] = kept
 	}
 	tk.AddStore(g, kept)
-	s := &windowStore[K, A, S]{tk: tk, node: g.Index, kept: kept, rows: o.wrap(kept), old: t.sendOld, each: !tk.OnCommit(), toldIn: -1}
+	s := &windowStore[K, A, S]{tk: tk, node: g.Index, kept: kept, rows: o.wrap(kept), old: t.sendOld, each: t.shared || !tk.OnCommit(), toldIn: -1}
 	tk.Memo[g.Store] = s
 	return s, nil
 }
