@@ -80,9 +80,12 @@ type stampClock struct{ at int64 }
 // openedStore is a task's part of a store that processors share.
 type openedStore struct {
 	handle state.AnyHandle
-	store  any // see state.Access
-	view   any // what StoreIn gives for it
+	store  any         // see state.Access
+	views  []storeView // what StoreIn has given for it
 }
+
+// storeView is what StoreIn gives for a store, and which handle it is of: see state.Identity.
+type storeView struct{ of, view any }
 
 func newProcessing(t *task.Task, n *graph.Node, stores []*sharedStore) (processing, error) {
 	p := processing{t: t, n: n, stores: map[string]*openedStore{}}
@@ -204,7 +207,8 @@ func (p *processing) base() *processing { return p }
 type StoreContext interface{ base() *processing }
 
 // StoreIn gives the processor the store of a handle that it was given with Stores, in the type that goes with the
-// handle: a *state.KeyValues for a state.KeyValue. It is for Init, or later; the store is always the same one.
+// handle: a *state.KeyValues for a state.KeyValue, and for a state.Custom a type of your own. It is for Init, or later;
+// the store is always the same one.
 //
 // A handle that was not given ends processing with an error that names the processor and the caller.
 func StoreIn[S any](ctx StoreContext, h state.Openable[S]) S {
@@ -213,19 +217,22 @@ func StoreIn[S any](ctx StoreContext, h state.Openable[S]) S {
 	if o == nil {
 		panic(task.Abandon{Err: fmt.Errorf("StoreIn at %s: the store %q was not given to the operator; give it with Stores. It has %s", caller(), h.Name(), p.storeNames())})
 	}
-	if s, ok := o.view.(S); ok {
-		return s
+	of := state.Identity(h)
+	for _, v := range o.views {
+		if s, ok := v.view.(S); ok && v.of == of {
+			return s
+		}
 	}
 	s, err := state.Access(h, o.store, &p.clock.at)
 	if err != nil {
-		if differ := state.Conflict(o.handle, h); differ != nil {
-			err = differ
+		if bare, bareErr := state.Bare(h); bareErr == nil {
+			if differ := state.Conflict(o.handle, bare); differ != nil {
+				err = differ
+			}
 		}
 		panic(task.Abandon{Err: fmt.Errorf("StoreIn at %s: the store %q was given by a different handle: %w", caller(), h.Name(), err)})
 	}
-	if o.view == nil {
-		o.view = s
-	}
+	o.views = append(o.views, storeView{of, s})
 	return s
 }
 

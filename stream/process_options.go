@@ -64,6 +64,11 @@ func (b *Builder) useStores(n *graph.Node, handles []state.AnyHandle) []*sharedS
 			b.fail(n, "Stores: a handle is nil")
 			continue
 		}
+		h, err := state.Bare(h)
+		if err != nil {
+			b.fail(n, "Stores: %w", err)
+			continue
+		}
 		if h.Name() == "" {
 			b.fail(n, "Stores: the store has no name")
 			continue
@@ -77,8 +82,10 @@ func (b *Builder) useStores(n *graph.Node, handles []state.AnyHandle) []*sharedS
 			b.fail(n, "Stores: the store %q was given to %s at %s by a different handle: %w", h.Name(), s.store.Node.Op, s.at, err)
 			continue
 		}
-		used = append(used, s)
-		n.Uses = append(n.Uses, s.store)
+		if !slices.Contains(n.Uses, s.store) { // else it is given twice, perhaps in different forms (state.Custom)
+			used = append(used, s)
+			n.Uses = append(n.Uses, s.store)
+		}
 	}
 	return used
 }
