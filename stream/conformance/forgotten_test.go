@@ -58,7 +58,7 @@ func (v *vector) forgotten() int {
 // upTo is the vector's first steps, without the contents of stores after them.
 func (v *vector) upTo(steps int) *vector {
 	cut := *v
-	cut.Events, cut.Stores = v.Events[:steps], nil
+	cut.Events, cut.stepsOnly = v.Events[:steps], true
 	return &cut
 }
 

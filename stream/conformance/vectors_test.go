@@ -40,7 +40,8 @@ type vector struct {
 	Events      []event             `json:"events"`
 	Stores      map[string]contents `json:"stores"`
 
-	file string // its path, for messages
+	file      string // its path, for messages
+	stepsOnly bool   // Stores are not to be compared: it is a vector's first steps
 }
 
 type event struct {

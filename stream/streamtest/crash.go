@@ -72,9 +72,10 @@ func (d *Driver) CrashInCommit(at int, loss PowerLoss) (crashed bool) {
 		d.t.Fatal("streamtest: CrashInCommit: the log aborted the epoch")
 	}
 	mu.Lock()
-	defer mu.Unlock()
-	if left != nil {
-		d.startFrom(left)
+	from := left
+	mu.Unlock() // what still runs in the background may be at a change, and is waited for below
+	if from != nil {
+		d.startFrom(from)
 		return true
 	}
 	for _, o := range d.outputs {
