@@ -19,7 +19,7 @@ bench:  ## every Go benchmark; the whole program is measured by: go run ./benchm
 	go test -run '^$$' -bench . -benchmem ./...
 
 fuzz:  ## each fuzz target for a minute
-	FUZZTIME=1m .ci/run fuzz
+	FUZZTIME=1m FUZZ=./... .ci/run fuzz
 
 kill:  ## the word count killed 500 times over each directory, for some minutes
 	MOLDAU_KILLS=500 go test -count=1 -timeout 1h -v -run '^TestKill$$' ./examples/wordcount
