@@ -41,7 +41,7 @@ type size struct {
 
 var sizes = map[string]size{
 	"":     {seeds: 2, lines: 30, every: 61, nest: 40, inner: 60},
-	"ci":   {seeds: 8, lines: 40, every: 13, nest: 60, inner: 30},
+	"ci":   {seeds: 8, lines: 40, every: 29, nest: 60, inner: 30},
 	"full": {seeds: 8, lines: 40, every: 1, nest: 100, inner: 20},
 }
 
