@@ -2,6 +2,7 @@ package state
 
 import (
 	"errors"
+	"fmt"
 	"iter"
 )
 
@@ -23,10 +24,15 @@ type KeyValues[K, V any] struct {
 // keyValueRows is what a processor's key-value store is made of: an OrderedStore, a GlobalStore, or what that gives
 // for reading.
 type keyValueRows[K, V any] interface {
-	Name() string
-	Get(k K) (Value[V], error)
+	keyRows[K, V]
 	Put(k K, v V, timestampMs int64) error
 	Delete(k K, timestampMs int64) error
+}
+
+// keyRows is what of that reads.
+type keyRows[K, V any] interface {
+	Name() string
+	Get(k K) (Value[V], error)
 	All() iter.Seq2[Row[K, V], error]
 	BackwardAll() iter.Seq2[Row[K, V], error]
 	Range(from, to K) iter.Seq2[Row[K, V], error]
@@ -38,6 +44,21 @@ type keyValueRows[K, V any] interface {
 // ErrReadOnly is matched by the error of a change to a store by a processor that may only read it: a global store that
 // it does not maintain, or that of a table with ReuseTopic.
 var ErrReadOnly = errors.New("state: read only")
+
+// readOnly is a store that a processor must not change. why completes the error.
+type readOnly[K, V any] struct {
+	keyRows[K, V]
+	fault func(step string, err error) error
+	why   string
+}
+
+func (r readOnly[K, V]) Put(K, V, int64) error {
+	return r.fault("put", fmt.Errorf("%w: %s", ErrReadOnly, r.why))
+}
+
+func (r readOnly[K, V]) Delete(K, int64) error {
+	return r.fault("delete", fmt.Errorf("%w: %s", ErrReadOnly, r.why))
+}
 
 // Name is the store's name.
 func (s *KeyValues[K, V]) Name() string { return s.s.Name() }

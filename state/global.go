@@ -50,17 +50,8 @@ type Global interface {
 // ReadOnly gives a reader of a global store, for Access.
 func ReadOnly(g Global) any { return g.readOnly() }
 
-// readOnly is a global store as a processor has it that does not maintain it.
-type readOnly[K, V any] struct{ *GlobalReader[K, V] }
-
-func (s *GlobalStore[K, V]) readOnly() any { return readOnly[K, V]{s.Reader()} }
-
-func (r readOnly[K, V]) Put(K, V, int64) error {
-	return r.fault("put", fmt.Errorf("%w: only the processor that maintains the store may change it", ErrReadOnly))
-}
-
-func (r readOnly[K, V]) Delete(K, int64) error {
-	return r.fault("delete", fmt.Errorf("%w: only the processor that maintains the store may change it", ErrReadOnly))
+func (s *GlobalStore[K, V]) readOnly() any {
+	return readOnly[K, V]{s.Reader(), s.fault, "only the processor that maintains the store may change it"}
 }
 
 // GlobalPosition is how far a global store's content goes in a partition of its topic, and what its writer

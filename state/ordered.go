@@ -2,7 +2,6 @@ package state
 
 import (
 	"bytes"
-	"fmt"
 	"iter"
 
 	"github.com/moldau-io/moldau/serde"
@@ -45,21 +44,7 @@ func (h KeyValue[K, V]) OpenRows(t *Task, name string, k serde.Serde[K], v serde
 func (s *OrderedStore[K, V]) KeyValueRows() *KeyValueStore[K, V] { return s.KeyValueStore }
 
 // ReadOnly is part of OrderedRows.
-func (s *OrderedStore[K, V]) ReadOnly(why string) any { return readOnlyRows[K, V]{s, why} }
-
-// readOnlyRows is a store of which a processor must not change anything.
-type readOnlyRows[K, V any] struct {
-	*OrderedStore[K, V]
-	why string
-}
-
-func (r readOnlyRows[K, V]) Put(K, V, int64) error {
-	return r.fault("put", fmt.Errorf("%w: %s", ErrReadOnly, r.why))
-}
-
-func (r readOnlyRows[K, V]) Delete(K, int64) error {
-	return r.fault("delete", fmt.Errorf("%w: %s", ErrReadOnly, r.why))
-}
+func (s *OrderedStore[K, V]) ReadOnly(why string) any { return readOnly[K, V]{s, s.fault, why} }
 
 // Range ranges over the rows whose keys' bytes lie in [from, to], both included, as the open epoch sees them, in
 // ascending order. An error comes last. The loop may use the store: rows that it changes may or may not be seen

@@ -3,8 +3,6 @@ package stream
 import (
 	"errors"
 	"fmt"
-	"math"
-	"strconv"
 	"time"
 
 	"github.com/moldau-io/moldau/serde"
@@ -100,13 +98,7 @@ func (o windowOpener[K, A, S]) prepare() {
 	}
 	needSerdes(t.n.b, g, o.keySerde, t.valueSerde, " of the store", "As(store)")
 	t.n.b.demand(func() {
-		k := o.keeping()
-		g.Store.Config = map[string]string{"cleanup.policy": "compact"}
-		// The log deletes by wall-clock time, and streams may lag behind: a day more, as Kafka Streams has it.
-		if day := 24 * time.Hour; k.retention < math.MaxInt64-day {
-			g.Store.Config["cleanup.policy"] = "compact,delete"
-			g.Store.Config["retention.ms"] = strconv.FormatInt((k.retention + day).Milliseconds(), 10)
-		}
+		g.Store.Config = state.Expiring(o.keeping().retention)
 	})
 }
 
